@@ -1,0 +1,1 @@
+"""Orchestration: Prefect flows over DVC's own graph, storage and reproduction."""

@@ -1,0 +1,1 @@
+"""The data stages: export, inventory, image shards, captions, text pairs."""

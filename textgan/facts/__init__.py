@@ -1,0 +1,1 @@
+"""The facts of a picture: their schema, how they are measured and how they are worded."""

@@ -1,0 +1,89 @@
+"""Files that are whole or absent: atomic writes, directory publication, hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+STATE = Path(".state")
+"""Git-ignored place for what is unfinished, local or running; never a DVC out."""
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in 1 MiB blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_json(value: Any) -> str:
+    """Canonical JSON text: sorted keys, two spaces, UTF-8, a final newline; NaN is refused."""
+    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits that name a JSON value: the same value, the same name, on any machine."""
+    return hashlib.sha256(to_json(value).encode()).hexdigest()[:16]
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write a file so that readers see the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write canonical JSON atomically."""
+    write_bytes(path, to_json(value).encode())
+
+
+def unfinished_dir(stage: str, identity: Any) -> Path:
+    """Where a stage keeps unfinished work: `.state/unfinished/STAGE/<fingerprint of deps and params>/`.
+
+    DVC deletes a stage's outs before it runs the stage; what must survive a kill lives here and
+    is renamed into the out at the end. Another identity never finds this one's work.
+    """
+    path = STATE / "unfinished" / stage / fingerprint(identity)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def publish_dir(built: Path, out: Path) -> None:
+    """Rename a finished directory to its place; what was there before is removed first."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_symlink() or out.is_file():
+        out.unlink()
+    elif out.exists():
+        shutil.rmtree(out)
+    os.replace(built, out)
+
+
+@contextlib.contextmanager
+def publishing(out: Path) -> Iterator[Path]:
+    """A fresh directory that becomes `out` when the block ends well, and vanishes when it does not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    built = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        yield built
+        built.chmod(0o755)
+        publish_dir(built, out)
+    except BaseException:
+        shutil.rmtree(built, ignore_errors=True)
+        raise

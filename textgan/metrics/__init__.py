@@ -1,0 +1,1 @@
+"""Image and text-image metrics; a metric's name is its protocol."""

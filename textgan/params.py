@@ -1,0 +1,242 @@
+"""The numbers of a run: params.yaml, typed; an unknown or missing key names file, key, value and rule.
+
+Each section belongs to the stage of its name. What says how fast and where (workers, device,
+addresses) is not here: it comes from the environment (`textgan.local`), so that it makes no stage stale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from textgan.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def rule(holds: bool, key: str, value: Any, must: str) -> None:
+    """Refuse a value by its key and rule; `load` puts the file and the section before it."""
+    if not holds:
+        raise ValueError(f"{key} is {value!r}; it must be {must}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawParams:
+    """The drawn export of one dataset: `images` pictures of each kind."""
+
+    images: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        rule(1 <= self.images <= 10_000_000, "images", self.images, "between 1 and 10000000")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestParams:
+    """How exports become an inventory with splits."""
+
+    seed: int
+    """Seed of the split and of the subset; a sample's split depends on its key and this alone."""
+    select: float
+    """Part of the samples that chooses checkpoints and thresholds."""
+    test: float
+    """Part that only `evaluate` reads. Official LSUN val exports are test as a whole."""
+    max_images: int | None
+    """Seeded subset: at most this many images of each export, counted after rejection; null keeps all."""
+    max_pixels: int
+    """A header that claims more pixels is refused before it is decoded."""
+
+    def __post_init__(self) -> None:
+        rule(0 < self.select < 1, "select", self.select, "between 0 and 1")
+        rule(0 < self.test < 1 - self.select, "test", self.test, "between 0 and 1 - select")
+        rule(self.max_images is None or self.max_images > 0, "max_images", self.max_images, "null or at least 1")
+        rule(self.max_pixels > 0, "max_pixels", self.max_pixels, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesParams:
+    """Geometry and encoding of the image shards."""
+
+    width: int
+    height: int
+    geometry: Literal["center_crop", "center_crop_wide", "pad", "stretch", "legacy_nvidia"]
+    small: Literal["reject", "upscale"]
+    """What happens to an image smaller than the target."""
+    format: Literal["jpg", "png", "webp"]
+    """jpg is q95 4:4:4 by default; png and webp are lossless."""
+    quality: int
+    shard_mb: int
+    """Target size of a shard in MiB of encoded images."""
+
+    def __post_init__(self) -> None:
+        for key in ("width", "height"):
+            rule(8 <= getattr(self, key) <= 8192, key, getattr(self, key), "between 8 and 8192 pixels")
+        rule(1 <= self.quality <= 100, "quality", self.quality, "between 1 and 100")
+        rule(1 <= self.shard_mb <= 4096, "shard_mb", self.shard_mb, "between 1 and 4096")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionsParams:
+    """Who says what is in a picture."""
+
+    captioner: Literal["annotations", "measured"]
+    seed: int
+    per_image: int
+    """Captions of each language for one image."""
+
+    def __post_init__(self) -> None:
+        rule(1 <= self.per_image <= 32, "per_image", self.per_image, "between 1 and 32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairsParams:
+    """Text to token ids."""
+
+    languages: list[str]
+    stem: bool
+    min_count: int
+    """Words seen less often in the train split become unk."""
+    max_tokens: int
+    """Longer captions are cut, and counted."""
+
+    def __post_init__(self) -> None:
+        rule(bool(self.languages) and set(self.languages) <= {"en", "es"}, "languages", self.languages, "of en, es")
+        rule(self.min_count >= 1, "min_count", self.min_count, "at least 1")
+        rule(2 <= self.max_tokens <= 512, "max_tokens", self.max_tokens, "between 2 and 512")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainParams:
+    """Networks, objective and length of one training."""
+
+    seed: int
+    architecture: Literal["projected", "scratch"]
+    total_kimg: float
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        rule(self.total_kimg > 0, "total_kimg", self.total_kimg, "above 0")
+        rule(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatcherParams:
+    """The frozen text-image scorer."""
+
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateParams:
+    """What is measured on a snapshot."""
+
+    seed: int
+    num_images: int
+    """Generated images, against as many test images."""
+    prompts: Literal["heldout", "test"]
+    """heldout: the combinations that the drawn export never shows; test: captions of the test split."""
+
+    def __post_init__(self) -> None:
+        rule(self.num_images >= 2, "num_images", self.num_images, "at least 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetParams:
+    """One dataset: its exports, and a section for each stage."""
+
+    exports: list[str]
+    ingest: IngestParams
+    images: ImagesParams
+    captions: CaptionsParams
+    pairs: PairsParams
+    train: TrainParams
+    matcher: MatcherParams
+    evaluate: EvaluateParams
+
+    def __post_init__(self) -> None:
+        rule(bool(self.exports), "exports", self.exports, "a list of at least one export name")
+        for name in self.exports:
+            rule(name.replace("-", "").isalnum() and name == name.lower(), "exports", name, "a-z, 0-9 and -")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """All of params.yaml."""
+
+    preset: str
+    """Name of the preset that the file was written from."""
+    draw: dict[str, DrawParams]
+    datasets: dict[str, DatasetParams]
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a parameter file. Raises UserError with file, key, value and rule."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `textgan preset sample` writes one") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    return from_mapping(Params, value, str(path))
+
+
+def dataset(name: str, path: Path = PARAMS_FILE) -> DatasetParams:
+    """The parameters of one dataset."""
+    datasets = load(path).datasets
+    if name not in datasets:
+        raise UserError(f"{path}: datasets has no {name!r}; it has {', '.join(sorted(datasets)) or 'none'}")
+    return datasets[name]
+
+
+def from_mapping(cls: type, value: Any, file: str, key: str = "") -> Any:
+    """Build a parameter dataclass from parsed YAML; strict about keys and types."""
+    prefix = f"{key}." if key else ""
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {key or 'the file'} is {value!r}; it must be a mapping")
+    hints = typing.get_type_hints(cls)
+    for name in value:
+        if name not in hints:
+            raise UserError(f"{file}: {prefix}{name} is unknown; known keys are {', '.join(hints)}")
+    arguments = {}
+    for field in dataclasses.fields(cls):
+        if field.name not in value:
+            raise UserError(f"{file}: {prefix}{field.name} is missing")
+        arguments[field.name] = _convert(hints[field.name], value[field.name], file, f"{prefix}{field.name}")
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        raise UserError(f"{file}: {prefix}{error}") from None
+
+
+def _convert(hint: Any, value: Any, file: str, key: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_mapping(typing.cast(type, hint), value, file, key)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{file}: {key} is {value!r}; it must be a mapping")
+        item = typing.get_args(hint)[1]
+        return {str(name): _convert(item, entry, file, f"{key}.{name}") for name, entry in value.items()}
+    if origin is list:
+        if not isinstance(value, list):
+            raise UserError(f"{file}: {key} is {value!r}; it must be a list")
+        item = typing.get_args(hint)[0]
+        return [_convert(item, entry, file, f"{key}[{idx}]") for idx, entry in enumerate(value)]
+    if origin is Literal:
+        if value not in typing.get_args(hint) or isinstance(value, bool):
+            raise UserError(f"{file}: {key} is {value!r}; it must be one of {', '.join(map(str, typing.get_args(hint)))}")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        inner = next(option for option in typing.get_args(hint) if option is not type(None))
+        return None if value is None else _convert(inner, value, file, key)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{file}: {key} is {value!r}; it must be of type {hint.__name__}")
+    return value
