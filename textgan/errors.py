@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+
+PR_SET_PDEATHSIG = 1
 
 
 class UserError(Exception):
@@ -19,7 +24,12 @@ def fail(error: UserError) -> NoReturn:
 
 
 def program(main: Callable[[], None]) -> None:
-    """Run a stage's main function; users' mistakes end it with one line and no traceback."""
+    """Run a stage's main function; users' mistakes end it with one line and no traceback.
+
+    Under a guard (`flows.guard`) the program dies with the process that started it, so that a killed run leaves none.
+    """
+    if os.environ.get("TEXTGAN_GUARDED") and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         main()
     except UserError as error:

@@ -1,0 +1,29 @@
+# `make repro` and `make test` do everything from a bare clone, the environment included. Nothing is installed outside it.
+PY := .venv/bin/python
+export PYTHONHASHSEED := 0
+.PHONY: help setup setup-dev lock lint types floors test test-slow bench repro clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+setup: ## the environment, in .venv, from requirements.lock
+	@scripts/setup.sh requirements.lock
+setup-dev: ## the same and the tools of the developers
+	@scripts/setup.sh requirements-dev.lock
+lock: setup-dev ## resolve both lock files anew
+	scripts/lock.sh
+lint: setup-dev ## style and security
+	$(PY) -m ruff check . && $(PY) -m bandit -q -c pyproject.toml -r textgan pipeline flows
+types: setup-dev ## mypy
+	$(PY) -m mypy
+floors: setup-dev ## who may import whom
+	.venv/bin/lint-imports
+test: setup-dev ## the tests that take no server and no minutes
+	$(PY) -m pytest -m "not slow"
+test-slow: setup-dev ## browser, servers, kills
+	$(PY) -m pytest -m slow
+bench: setup-dev ## measure speed
+	@for bench in benchmarks/[a-z]*.py; do echo "== $$bench"; $(PY) $$bench || exit 1; done
+repro: setup ## the whole graph: pictures, metrics, report, artifacts
+	@.venv/bin/textgan repro
+clean: ## what the stages made (the DVC cache and the storage stay)
+	rm -rf data models runs report/index.html report/paper .state/unfinished

@@ -1,0 +1,1 @@
+"""The model card and the Croissant description of a release (in work)."""

@@ -1,0 +1,134 @@
+"""DVC as a program: its commands run under a guard, its output streamed, and told stage from stage."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows import guard
+
+LOCK_FILE = Path("dvc.lock")
+RUNNING = re.compile(r"^Running stage '(.+)':$")
+SKIPPED = re.compile(r"^Stage '(.+)' didn't change, skipping$")
+RESTORED = re.compile(r"^Stage '(.+)' is cached - skipping run, checking out outputs$")
+FAILED = re.compile(r"failed to reproduce '(.+?)'")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one stage did in a run. how: ran, restored, unchanged or failed."""
+
+    how: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Run:
+    """One DVC command: its exit code, its last lines, and the stages that it went through, in order."""
+
+    code: int = -1
+    stages: dict[str, Outcome] = field(default_factory=dict)
+    tail: list[str] = field(default_factory=list)
+
+
+def environment() -> dict[str, str]:
+    """What every DVC command gets: the venv's programs first, fixed string hashing, no telemetry."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    quiet = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PATH": path, "PYTHONHASHSEED": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", **quiet}
+
+
+def command(*arguments: str) -> list[str]:
+    """The argv of a DVC command; it waits for another's lock instead of failing."""
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+
+
+def run(
+    *arguments: str,
+    say: Callable[[str], None],
+    on_stage: Callable[[str, Outcome], None] = lambda _stage, _outcome: None,
+    timeout_seconds: float | None = None,
+    cwd: Path | None = None,
+    merge_errors: bool = False,
+    on_start: Callable[[subprocess.Popen[str]], None] = lambda _process: None,
+) -> Run:
+    """Run a DVC command to its end. `say` gets each line; `on_stage` each stage once it is over.
+
+    Errors and progress bars of stages go to stderr as they are, or with `merge_errors` through `say` too.
+    """
+    result = Run()
+    process = guard.popen(
+        command(*arguments),
+        timeout_seconds,
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merge_errors else None,
+        errors="replace",
+    )
+    on_start(process)
+    current: tuple[str, str, float] | None = None
+
+    def close(how: str | None = None) -> None:
+        nonlocal current
+        if current is not None:
+            stage, meant, began = current
+            result.stages[stage] = Outcome(how or meant, round(time.monotonic() - began, 2))
+            on_stage(stage, result.stages[stage])
+            current = None
+
+    with passing_signals_on(process):
+        assert process.stdout is not None
+        for line in process.stdout:
+            line = line.rstrip("\n")
+            for pattern, how in ((RUNNING, "ran"), (SKIPPED, "unchanged"), (RESTORED, "restored")):
+                if match := pattern.match(line):
+                    close()
+                    current = (match[1], how, time.monotonic())
+            if line.strip():
+                result.tail = [*result.tail[-19:], line]
+                say(line)
+        result.code = process.wait()
+    close(None if result.code == 0 else "failed")
+    return result
+
+
+@contextlib.contextmanager
+def passing_signals_on(process: subprocess.Popen[str]) -> Iterator[None]:
+    """While the block runs, SIGTERM and SIGINT end the guarded command first, then this process as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: Any) -> None:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def lock_outs(text: str) -> dict[str, dict[str, str]]:
+    """{stage: {out: hash}} of a dvc.lock's text."""
+    stages = (yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("stages", {})
+    return {
+        name: {out["path"]: out.get("md5") or out.get("hash", "") for out in entry.get("outs", [])}
+        for name, entry in stages.items()
+    }

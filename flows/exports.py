@@ -1,0 +1,131 @@
+"""`textgan exports`: links data/exports/D/E/data.mdb to where this machine keeps the LSUN export E.
+
+Params name exports, they do not say where they are: `exports.local.yaml` (git-ignored, `cat: /place/of/cat`) or
+TEXTGAN_LSUN_ROOT (a directory with one directory for each export) does. A dataset in params' `draw` is drawn by DVC
+and not linked. Only `data.mdb` is linked: an LMDB reader's lock file beside it must not make a stage stale.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import typer
+import yaml
+
+from textgan import params
+from textgan.errors import UserError
+
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+PLACES = Path("exports.local.yaml")
+ROOT_VARIABLE = "TEXTGAN_LSUN_ROOT"
+EXPORTS = Path("data/exports")
+LINKED = ("data.mdb", "annotations.jsonl")
+LMDB_MAGIC = b"\xde\xc0\xef\xbe"
+"""At byte 16 of a little-endian LMDB data file: page header, then the meta page's magic number."""
+
+
+@app.command()
+def link() -> None:
+    """Link the exports that params.yaml names and that are not drawn."""
+    linked = link_all()
+    for name, place in linked.items():
+        print(f"exports: data/exports/{name} -> {place}")
+    if not linked:
+        print(f"exports: nothing to link; every dataset of {params.PARAMS_FILE} is drawn")
+
+
+@app.command("list")
+def list_places() -> None:
+    """Say where each export of params.yaml comes from."""
+    loaded = params.load()
+    for name, dataset in sorted(loaded.datasets.items()):
+        for export in dataset.exports:
+            drawn = name in loaded.draw
+            print(f"{name}/{export}: {f'drawn by draw@{name}' if drawn else _place(export, name)}")
+
+
+def link_all() -> dict[str, Path]:
+    """Bring data/exports into the form that params.yaml asks for; {D/E: place} of what is linked. Raises UserError."""
+    loaded = params.load()
+    wanted: dict[str, dict[str, Path]] = {}
+    for name, dataset in loaded.datasets.items():
+        if name not in loaded.draw:
+            wanted[name] = {export: _checked(_place(export, name), export) for export in dataset.exports}
+    for name in loaded.draw:
+        directory = EXPORTS / name
+        if any(path.is_symlink() for path in directory.glob("*/data.mdb")) and not _is_cached_by_dvc(directory):
+            shutil.rmtree(directory)  # links of a former preset; draw makes the directory again
+    for name, places in wanted.items():
+        _link_dataset(EXPORTS / name, places)
+    return {f"{name}/{export}": place for name, places in wanted.items() for export, place in places.items()}
+
+
+def _link_dataset(directory: Path, places: dict[str, Path]) -> None:
+    """Make `directory` hold exactly the links; touch nothing where it does already."""
+    links = {
+        Path(export) / file: (place / file).resolve()
+        for export, place in places.items()
+        for file in LINKED
+        if (place / file).exists()
+    }
+    if directory.exists():
+        present = {path.relative_to(directory): path for path in directory.rglob("*") if not _is_real_directory(path)}
+        present = {relative: path for relative, path in present.items() if path.name != "lock.mdb"}
+        if {relative: path.resolve() for relative, path in present.items()} == links:
+            return
+        shutil.rmtree(directory)
+    for relative, target in links.items():
+        (directory / relative).parent.mkdir(parents=True, exist_ok=True)
+        (directory / relative).symlink_to(target)
+
+
+def _is_real_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_cached_by_dvc(directory: Path) -> bool:
+    """DVC's own links (cache type symlink) point into .dvc/cache."""
+    cache = Path(".dvc/cache").resolve()
+    return all(cache in path.resolve().parents for path in directory.glob("*/data.mdb"))
+
+
+def _place(export: str, dataset: str) -> Path:
+    """Where this machine says that an export is."""
+    if PLACES.exists():
+        try:
+            places = yaml.safe_load(PLACES.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{PLACES}: not YAML: {error}") from None
+        if not isinstance(places, dict):
+            raise UserError(f"{PLACES}: it must be a mapping of export names to directories")
+        if export in places:
+            if not isinstance(places[export], str):
+                raise UserError(f"{PLACES}: {export} is {places[export]!r}; it must be a directory")
+            return Path(places[export]).expanduser()
+    root = os.environ.get(ROOT_VARIABLE)
+    if root:
+        return Path(root).expanduser() / export
+    raise UserError(
+        f"{params.PARAMS_FILE}: datasets.{dataset}.exports names {export!r}, which this machine does not know; "
+        f"write `{export}: DIRECTORY` into {PLACES}, or set {ROOT_VARIABLE} to the directory that holds {export}/"
+    )
+
+
+def _checked(place: Path, export: str) -> Path:
+    """Refuse what is no LMDB export before any stage runs."""
+    source = f"{PLACES}: {export}" if PLACES.exists() else f"{ROOT_VARIABLE}: {export}"
+    file = place / "data.mdb"
+    if not place.is_dir():
+        raise UserError(f"{source} is {place}; it must be an existing directory with data.mdb")
+    if not file.is_file():
+        raise UserError(f"{source} is {place}; it has no data.mdb, so it is no LMDB export")
+    with open(file, "rb") as handle:
+        head = handle.read(20)
+    if not head:
+        raise UserError(f"{source}: {file} is empty; it must be an LMDB data file")
+    if head[16:20] != LMDB_MAGIC:
+        raise UserError(f"{source}: {file} does not begin as an LMDB data file does")
+    return place

@@ -1,0 +1,1 @@
+"""What the remote holds that no commit and no release names (in work)."""

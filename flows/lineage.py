@@ -1,0 +1,1 @@
+"""Which export rows, parameters, code and commit made a file (in work)."""

@@ -1,0 +1,1 @@
+"""Publish one commit's result as an immutable release in the attached bucket (in work)."""

