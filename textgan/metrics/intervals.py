@@ -1,0 +1,42 @@
+"""Intervals of 95 %: Wilson's for shares, the bootstrap for means."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgan.seeds import derive_seed
+
+Z = 1.959964
+"""Normal quantile of a two-sided interval of 95 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate between its bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(right: int, total: int) -> Interval:
+    """A share with Wilson's score interval (1927); of nothing, it may be anything."""
+    if total == 0:
+        return Interval(0.0, 0.0, 1.0)
+    share = right / total
+    centre = (share + Z * Z / (2 * total)) / (1 + Z * Z / total)
+    half = Z * math.sqrt(share * (1 - share) / total + Z * Z / (4 * total * total)) / (1 + Z * Z / total)
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def mean_interval(values: NDArray[np.floating], seed: int, name: str, resamples: int = 1000) -> Interval:
+    """The mean of per-image values [N] with a bootstrap interval; `name` is the use of the seed."""
+    rng = np.random.default_rng(derive_seed(seed, "bootstrap", name))
+    picks = rng.integers(0, len(values), size=(resamples, len(values)))
+    means = np.asarray(values, dtype=np.float64)[picks].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Interval(float(np.mean(values)), float(low), float(high))

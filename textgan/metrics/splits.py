@@ -1,0 +1,83 @@
+"""What evaluation reads of a dataset: images, captions and facts of one split, some of them by seed."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from textgan.errors import UserError
+from textgan.metrics.features import Images
+from textgan.progress import Progress
+from textgan.seeds import derive_seed
+
+DATA = Path("data")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Aligned lists of one split's samples, in the order of their shards."""
+
+    keys: list[str]
+    images: Images
+    facts: list[str]
+    """JSON text of what the captions say."""
+    captions: list[list[str]]
+    languages: list[list[str]]
+    token_ids: list[list[list[int]]]
+
+    def said(self) -> list[dict[str, str]]:
+        """The facts, read."""
+        return [json.loads(text) for text in self.facts]
+
+
+def read_split(dataset: str, split: str, count: int | None, seed: int, data: Path = DATA) -> Split:
+    """At most `count` samples of a split, those of the smallest seeded hash of their key.
+
+    Raises UserError where the split is empty, and where pairs and images are not of the same samples.
+    """
+    directory = data / "images" / dataset
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{directory}/manifest.json: no such file; the stage images writes it") from None
+    shards = [shard["name"] for shard in manifest["splits"].get(split, {}).get("shards", [])]
+    tables = [pd.read_parquet(data / "pairs" / dataset / f"{Path(name).stem}.parquet") for name in shards]
+    keys = [key for table in tables for key in table["sample_key"]]
+    if not keys:
+        raise UserError(
+            f"{directory}: the {split} split has no images; more images, or a larger ingest.{split} in params.yaml"
+        )
+    chosen = set(keys if count is None else sorted(keys, key=lambda key: derive_seed(seed, key))[:count])
+    images, rows = [], []
+    progress = Progress(len(chosen), f"read {split} images")
+    for name, table in zip(shards, tables, strict=True):
+        with tarfile.open(directory / name, "r:") as tar:
+            members = [member for member in tar if member.isfile()]
+            if [Path(member.name).stem for member in members] != list(table["sample_key"]):
+                raise UserError(
+                    f"{directory / name}: its keys are not those of data/pairs/{dataset}; run the stage pairs again"
+                )
+            for member, row in zip(members, table.itertuples(index=False), strict=True):
+                if row.sample_key in chosen:
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    with Image.open(io.BytesIO(file.read())) as picture:
+                        images.append(np.asarray(picture.convert("RGB"), dtype=np.uint8))
+                    rows.append(row)
+                    progress.update()
+    progress.close()
+    return Split(
+        keys=[row.sample_key for row in rows],
+        images=np.stack(images),
+        facts=[row.facts for row in rows],
+        captions=[list(row.captions) for row in rows],
+        languages=[list(row.languages) for row in rows],
+        token_ids=[[list(map(int, ids)) for ids in row.token_ids] for row in rows],
+    )

@@ -1,0 +1,147 @@
+"""All image metrics of one extractor: each number between its floor and its ceilings, with an interval.
+
+Floor: train images against the same test images, as many. Ceilings: those train images blurred,
+collapsed to ten, and of one kind against test images of the other. A name is a protocol:
+`kid1k_lite2_test` is 1,000 generated images against 1,000 test images on Lite2 features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from textgan.metrics.corruptions import blur
+from textgan.metrics.distances import frechet_of_samples
+from textgan.metrics.features import Extractor, Features, Images, extract, extract_cached, images_sha256
+from textgan.metrics.kernel import kernels, kid
+from textgan.metrics.manifold import manifold
+from textgan.seeds import derive_seed
+
+PROTOCOL = 1
+"""Counts up when the meaning of a number changes; part of every fingerprint."""
+BLUR_SIGMA = 2.0
+COLLAPSED_TO = 10
+FD_RESAMPLES = 12
+K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One metric of one model, never without its floor."""
+
+    name: str
+    what: str
+    extractor: str
+    value: float
+    low: float
+    high: float
+    deviation: float | None
+    floor: float
+    ceilings: dict[str, float]
+    lower_is_better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Real images: test (against which everything is measured) and as many of train."""
+
+    test: Images
+    train: Images
+    test_kinds: list[str]
+    train_kinds: list[str]
+
+
+def count_name(count: int) -> str:
+    """1000 -> 1k, 50000 -> 50k, 500 -> 500."""
+    return f"{count // 1000}k" if count % 1000 == 0 else str(count)
+
+
+def image_numbers(references: References, fake: Images, extractor: Extractor, seed: int) -> list[Number]:
+    """KID first, then Fréchet distance, recall, coverage, precision, density."""
+    test = extract_cached(references.test, extractor, "test images")
+    train = extract_cached(references.train, extractor, "train images")
+    blurred = extract_cached(blur(references.train, BLUR_SIGMA), extractor, "blurred train images")
+    generated = extract(fake, extractor, "generated images")
+    ceilings = {
+        "blurred": _all(test, blurred, seed),
+        "collapsed": _all(test, train[np.arange(len(train)) % COLLAPSED_TO], seed),
+    }
+    other = _other_kind(references, test, train)
+    if other is not None:
+        ceilings["other_kind"] = _all(*other, seed)
+    floor = _all(test, train, seed)
+    values = _all(test, generated, seed, with_intervals=True)
+    suffix = f"{count_name(len(fake))}_{extractor.name}_test"
+    names = {"kid": f"kid{suffix}", "fd": f"fd{suffix}"}
+    numbers = []
+    for what, (value, low, high, deviation) in values.items():
+        numbers.append(
+            Number(
+                name=names.get(what, f"{what}_k{K}_{suffix}"),
+                what=what,
+                extractor=extractor.name,
+                value=value,
+                low=low,
+                high=high,
+                deviation=deviation,
+                floor=floor[what][0],
+                ceilings={name: ceiling[what][0] for name, ceiling in sorted(ceilings.items())},
+                lower_is_better=what in ("kid", "fd"),
+            )
+        )
+    return numbers
+
+
+def fingerprint_of(references: References, fake: Images, extractor: Extractor) -> dict[str, Any]:
+    """What a number was made from. Numbers are comparable where everything but `fake_sha256` is equal."""
+    return {
+        "protocol": PROTOCOL,
+        "extractor": extractor.identity,
+        "real_images": len(references.test),
+        "real_sha256": images_sha256(references.test),
+        "generated_images": len(fake),
+        "generated_sha256": images_sha256(fake),
+        "width": int(fake.shape[2]),
+        "height": int(fake.shape[1]),
+    }
+
+
+Values = dict[str, tuple[float, float, float, float | None]]
+
+
+def _all(real: Features, fake: Features, seed: int, with_intervals: bool = False) -> Values:
+    """Metric -> value, low, high, deviation."""
+    distance = kid(kernels(real, fake), seed, resamples=200 if with_intervals else 2)
+    result: Values = {"kid": (distance.value, distance.low, distance.high, distance.deviation)}
+    x, y = np.asarray(real, dtype=np.float64), np.asarray(fake, dtype=np.float64)
+    value = frechet_of_samples(x, y)
+    spread = _frechet_deviation(x, y, seed) if with_intervals else 0.0
+    result["fd"] = (value, value - 1.96 * spread, value + 1.96 * spread, spread)
+    four = manifold(real, fake, seed, K)
+    for name in ("recall", "coverage", "precision", "density"):
+        interval = getattr(four, name)
+        result[name] = (interval.value, interval.low, interval.high, None)
+    return result
+
+
+def _frechet_deviation(x: np.ndarray, y: np.ndarray, seed: int) -> float:
+    """Standard deviation over bootstrap resamples; their mean is biased upwards (repeated images), their spread is not."""
+    rng = np.random.default_rng(derive_seed(seed, "fd", "bootstrap"))
+    values = [
+        frechet_of_samples(x[rng.integers(0, len(x), len(x))], y[rng.integers(0, len(y), len(y))])
+        for _ in range(FD_RESAMPLES)
+    ]
+    return float(np.std(values, ddof=1))
+
+
+def _other_kind(references: References, test: Features, train: Features) -> tuple[Features, Features] | None:
+    """Test images of the kind that is commonest, against train images that are of none such; None with one kind only."""
+    kinds = sorted(set(references.test_kinds))
+    if len(kinds) < 2:
+        return None
+    kind = max(kinds, key=references.test_kinds.count)
+    a = test[np.asarray([other == kind for other in references.test_kinds])]
+    b = train[np.asarray([other != kind for other in references.train_kinds])]
+    return (a, b) if min(len(a), len(b)) >= 20 else None
