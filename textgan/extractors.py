@@ -55,8 +55,9 @@ class FoldedConv(nn.Module):
         self.kernel, self.stride, self.groups, self.clip = kernel, stride, groups, clip
         self.weight: Tensor
         self.bias: Tensor
-        self.register_buffer("weight", torch.zeros(out_channels, in_channels // groups, kernel, kernel))
-        self.register_buffer("bias", torch.zeros(out_channels))
+        shape = (out_channels, in_channels // groups, kernel, kernel)
+        self.register_buffer("weight", torch.zeros(shape), persistent=False)  # no checkpoint carries what a package has
+        self.register_buffer("bias", torch.zeros(out_channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [N,Cin,H,W] -> [N,Cout,ceil(H/stride),ceil(W/stride)]
         padding: int | tuple[int, int] = self.kernel // 2
@@ -158,7 +159,7 @@ def load_extractor(variant: str, with_head: bool = False, seed: int | None = Non
                 is_scale = name.endswith((".weight", ".running_var"))
                 state[name] = torch.ones_like(value) if is_scale else torch.zeros_like(value)
     _fold(net.stem, state, "_conv_stem", "_bn0")
-    flat = [block for stage in net.stages for block in stage]  # type: ignore[union-attr]
+    flat = [block for stage in net.stages for block in stage.children()]
     for idx, block in enumerate(flat):
         name = f"_blocks.{idx}"
         if block.expand is not None:
@@ -167,7 +168,7 @@ def load_extractor(variant: str, with_head: bool = False, seed: int | None = Non
         _fold(block.project, state, f"{name}._project_conv", f"{name}._bn2")
     if net.head is not None:
         _fold(net.head, state, "_conv_head", "_bn1")
-    return net.eval().to(memory_format=torch.channels_last)
+    return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _fold(conv: FoldedConv, state: dict[str, Tensor], name: str, norm: str) -> None:

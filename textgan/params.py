@@ -47,15 +47,12 @@ class IngestParams:
     """Part of the samples that chooses checkpoints and thresholds."""
     test: float
     """Part that only `evaluate` reads. Official LSUN val exports are test as a whole."""
-    max_images: int | None
-    """Seeded subset: at most this many images of each export, counted after rejection; null keeps all."""
     max_pixels: int
     """A header that claims more pixels is refused before it is decoded."""
 
     def __post_init__(self) -> None:
         rule(0 < self.select < 1, "select", self.select, "between 0 and 1")
         rule(0 < self.test < 1 - self.select, "test", self.test, "between 0 and 1 - select")
-        rule(self.max_images is None or self.max_images > 0, "max_images", self.max_images, "null or at least 1")
         rule(self.max_pixels > 0, "max_pixels", self.max_pixels, "at least 1")
 
 
@@ -73,12 +70,17 @@ class ImagesParams:
     quality: int
     shard_mb: int
     """Target size of a shard in MiB of encoded images."""
+    max_images: int | None
+    """Seeded subset: at most this many images of each export, counted after rejection; null keeps all."""
+    duplicates: Literal["keep", "exact", "perceptual"]
+    """Which copies are left out: none, those with equal bytes, or also those that look the same."""
 
     def __post_init__(self) -> None:
         for key in ("width", "height"):
             rule(8 <= getattr(self, key) <= 8192, key, getattr(self, key), "between 8 and 8192 pixels")
         rule(1 <= self.quality <= 100, "quality", self.quality, "between 1 and 100")
         rule(1 <= self.shard_mb <= 4096, "shard_mb", self.shard_mb, "between 1 and 4096")
+        rule(self.max_images is None or self.max_images > 0, "max_images", self.max_images, "null or at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +119,75 @@ class TrainParams:
 
     seed: int
     architecture: Literal["projected", "scratch"]
+    """projected looks through a frozen EfficientNet-Lite; scratch has no pretrained part."""
+    objective: Literal["hinge", "non_saturating", "minimax", "relativistic"]
     total_kimg: float
+    """Length: thousands of real images shown. Nothing else ends a training."""
     batch_size: int
+    """Images per optimiser step, over all processes."""
+    optimiser: Literal["sgd", "rmsprop", "adam", "adagrad", "adamax"]
+    g_lr: float
+    d_lr: float
+    beta1: float
+    """First moment of adam and adamax; momentum of sgd and rmsprop."""
+    beta2: float
+    """Second moment of adam and adamax; smoothing of rmsprop."""
+    lr_decay: float
+    """Part of the training, at its end, over which both learning rates fall to zero along a line; 0 keeps them."""
+    ema_kimg: float
+    """Half-life of the moving average of G; 0 samples G itself (an ablation)."""
+    ema_rampup: float | None
+    """The half-life is at most this part of the images seen; null gives the full one from the start."""
+    z_dim: int
+    text_encoder: Literal["words"]
+    text_dim: int
+    text_kimg: float
+    """Before the game, the text encoder and the heads learn on this many real pairs which words go with which image."""
+    g_channels: int
+    """Channels of G at the full size; each coarser level has twice as many, up to g_max_channels."""
+    g_max_channels: int
+    d_channels: int
+    """Channels of every level that the heads judge; of scratch at the full size."""
+    extractor: Literal["lite0", "lite1", "lite2"]
+    """The frozen network of projected."""
+    extractor_px: int
+    """Smaller side of what the frozen network sees."""
+    features: Literal["pretrained", "random"]
+    """random: the same frozen network with random weights (an ablation)."""
+    cache_mb: int
+    """Features of real images are kept, in fp16, where all of them take at most this many MiB; 0 never."""
+    augment: Literal["none", "translate", "translate_cutout"]
+    """Of real and generated images alike; anything but none computes real features anew each time."""
+    mismatch: bool
+    """Real images with captions that contradict them are negatives of D."""
+    d_choice: float
+    """Weight, in D, of picking a real image's caption among those of the batch that contradict it."""
+    g_choice: float
+    """Weight, in G, of the same for generated images: the mismatch term in G."""
+    captions: Literal["matched", "shuffled", "none"]
+    """shuffled: every image gets another's caption; none: an empty one (ablations)."""
+    r1_gamma: float
+    """Weight of the gradient penalty at real inputs of the trained part of D; the loss uses half; 0 switches it off."""
+    r2_gamma: float
+    """The same at generated ones."""
+    tick_kimg: float
+    """Interval of a row of the curve and of a grid of samples."""
+    checkpoint_kimg: float
+    """Interval of checkpoints: what a kill can lose at most."""
 
     def __post_init__(self) -> None:
-        rule(self.total_kimg > 0, "total_kimg", self.total_kimg, "above 0")
-        rule(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
+        for key in ("total_kimg", "g_lr", "d_lr", "tick_kimg", "checkpoint_kimg"):
+            rule(getattr(self, key) > 0, key, getattr(self, key), "above 0")
+        for key in ("ema_kimg", "text_kimg", "cache_mb", "d_choice", "g_choice", "r1_gamma", "r2_gamma"):
+            rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
+        for key in ("beta1", "beta2"):
+            rule(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
+        rule(0 <= self.lr_decay <= 1, "lr_decay", self.lr_decay, "between 0 and 1")
+        rule(2 <= self.batch_size <= 65536, "batch_size", self.batch_size, "between 2 and 65536")
+        for key in ("z_dim", "text_dim", "g_channels", "g_max_channels", "d_channels"):
+            rule(1 <= getattr(self, key) <= 4096, key, getattr(self, key), "between 1 and 4096")
+        rule(32 <= self.extractor_px <= 1024, "extractor_px", self.extractor_px, "between 32 and 1024")
+        rule(self.ema_rampup is None or self.ema_rampup > 0, "ema_rampup", self.ema_rampup, "null or above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +195,20 @@ class MatcherParams:
     """The frozen text-image scorer."""
 
     seed: int
+    images: int
+    """Train images that it learns from, chosen by seed; they score nothing else."""
+    epochs: int
+    batch_size: int
+    dim: int
+    """Size of the space that images and captions share."""
+    lr: float
+
+    def __post_init__(self) -> None:
+        rule(self.images >= 64, "images", self.images, "at least 64")
+        rule(1 <= self.epochs <= 10_000, "epochs", self.epochs, "between 1 and 10000")
+        rule(8 <= self.batch_size <= 8192, "batch_size", self.batch_size, "between 8 and 8192")
+        rule(8 <= self.dim <= 4096, "dim", self.dim, "between 8 and 4096")
+        rule(self.lr > 0, "lr", self.lr, "above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +219,17 @@ class EvaluateParams:
     num_images: int
     """Generated images, against as many test images."""
     prompts: Literal["heldout", "test"]
-    """heldout: the combinations that the drawn export never shows; test: captions of the test split."""
+    """Of the agreement; heldout: combinations that the drawn export never shows; test: captions of the test split."""
+    agreement_images: int
+    """Pictures whose facts are measured again."""
+    grid_prompts: int
+    grid_seeds: int
 
     def __post_init__(self) -> None:
         rule(self.num_images >= 2, "num_images", self.num_images, "at least 2")
+        rule(self.agreement_images >= 2, "agreement_images", self.agreement_images, "at least 2")
+        rule(1 <= self.grid_prompts <= 32, "grid_prompts", self.grid_prompts, "between 1 and 32")
+        rule(1 <= self.grid_seeds <= 32, "grid_seeds", self.grid_seeds, "between 1 and 32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
+except ModuleNotFoundError:  # a bare GPU machine has none: lines do
+    tqdm = None  # type: ignore[assignment,misc]
 
 T = TypeVar("T")
 LINE_SECONDS = 10.0
@@ -19,9 +22,10 @@ class Progress:
 
     def __init__(self, total: int, what: str, unit: str = "images") -> None:
         self.total, self.what, self.unit = total, what, unit
-        self.done = 0
+        self.done = self.skipped = 0
         self.start = self.last_line = time.monotonic()
-        self.bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True) if sys.stderr.isatty() else None
+        shown = tqdm is not None and sys.stderr.isatty()
+        self.bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True) if shown else None
 
     def update(self, n: int = 1, note: str = "") -> None:
         """Count `n` more; `note` is shown behind the rate."""
@@ -34,6 +38,13 @@ class Progress:
             self.last_line = time.monotonic()
             self._line(note)
 
+    def skip(self, n: int) -> None:
+        """Start at `n`, done before this run: the rate counts only what comes after."""
+        self.done = self.skipped = n
+        if self.bar is not None:
+            self.bar.initial = n
+            self.bar.update(n)
+
     def close(self, note: str = "") -> None:
         """End the bar, or print a closing line."""
         if self.bar is not None:
@@ -43,7 +54,7 @@ class Progress:
 
     def _line(self, note: str) -> None:
         seconds = max(time.monotonic() - self.start, 1e-9)
-        rate = self.done / seconds
+        rate = (self.done - self.skipped) / seconds
         left = (self.total - self.done) / rate if rate else float("inf")
         when = f"{left:.0f} s left" if self.done < self.total else f"{seconds:.0f} s"
         text = f"{self.what}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {when}"

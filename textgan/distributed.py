@@ -1,0 +1,51 @@
+"""One process or several: what the training loop needs of torch.distributed, and nothing where there is one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, distributed
+
+
+def start(device: torch.device) -> None:
+    """Join the group that torchrun made, if it made one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    """Leave the group."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """Which process this is."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def local_part(size: int) -> slice:
+    """This process's part of a batch. Raises ValueError where the batch cannot be divided."""
+    world = world_size()
+    if size % world:
+        raise ValueError(f"batch_size is {size}; it must be a multiple of the {world} processes")
+    return slice(rank() * size // world, (rank() + 1) * size // world)
+
+
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in place; one message for all of them."""
+    if world_size() == 1:
+        return
+    kept = list(tensors)
+    flat = torch.cat([tensor.reshape(-1) for tensor in kept])
+    distributed.all_reduce(flat)
+    flat /= world_size()
+    for tensor, mean in zip(kept, flat.split([tensor.numel() for tensor in kept]), strict=True):
+        tensor.copy_(mean.view_as(tensor))

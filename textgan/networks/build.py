@@ -1,0 +1,78 @@
+"""The networks of a training, from its parameters."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from textgan.errors import UserError
+from textgan.networks.generator import Generator
+from textgan.networks.projected import ProjectedDiscriminator
+from textgan.networks.scratch import ScratchDiscriminator
+from textgan.networks.text_encoder import WordsEncoder
+from textgan.params import TrainParams
+from textgan.seeds import derive_seed
+
+Discriminator = ProjectedDiscriminator | ScratchDiscriminator
+
+
+class TextToImage(nn.Module):
+    """Token ids and z to an image: what a snapshot holds."""
+
+    def __init__(self, text: WordsEncoder, generator: Generator) -> None:
+        super().__init__()
+        self.text, self.generator = text, generator
+
+    def forward(self, z: Tensor, token_ids: Tensor) -> Tensor:  # [N,Z], [N,L] -> [N,3,H,W] in [-1,1]
+        return self.generator(z, self.text(token_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Everything that is trained; `text` is trained with D, and G and D share it."""
+
+    text: WordsEncoder
+    G: Generator
+    D: Discriminator
+    G_ema: TextToImage
+
+    def modules(self) -> dict[str, nn.Module]:
+        """By the name that checkpoints use."""
+        return {"text": self.text, "G": self.G, "D": self.D, "G_ema": self.G_ema}
+
+
+def build_text_to_image(params: TrainParams, width: int, height: int, num_words: int) -> TextToImage:
+    """G and its text encoder, initialised from the seed. Raises UserError where the size cannot be built."""
+    torch.manual_seed(derive_seed(params.seed, "initialise", "G"))
+    try:
+        generator = Generator(width, height, params.z_dim, params.text_dim, params.g_channels, params.g_max_channels)
+    except ValueError as error:
+        raise UserError(f"params.yaml: images: {error}") from None
+    net = TextToImage(WordsEncoder(num_words, params.text_dim), generator)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def build_networks(params: TrainParams, width: int, height: int, num_words: int, device: torch.device) -> Networks:
+    """All networks, initialised from the seed alone."""
+    net = build_text_to_image(params, width, height, num_words)
+    torch.manual_seed(derive_seed(params.seed, "initialise", "D"))
+    if params.architecture == "projected":
+        D: Discriminator = ProjectedDiscriminator(
+            width,
+            height,
+            params.text_dim,
+            params.extractor,
+            params.extractor_px,
+            params.d_channels,
+            seed=derive_seed(params.seed, "projections"),
+            pretrained=params.features == "pretrained",
+        )
+    else:
+        D = ScratchDiscriminator(width, height, params.text_dim, params.d_channels, params.g_max_channels)
+    D = D.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(device)
+    G_ema = copy.deepcopy(net).eval().requires_grad_(False)
+    return Networks(net.text, net.generator, D, G_ema)

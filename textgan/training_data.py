@@ -1,0 +1,142 @@
+"""The pairs that a training sees: images, captions, and which captions contradict which images.
+
+N images, B batch, L caption length, F facts
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textgan.errors import UserError
+from textgan.facts.schema import VALUES
+from textgan.networks.text_encoder import PAD_ID
+from textgan.seeds import derive_seed
+
+SAID_ALWAYS = ("kind", "body", "colour", "background", "side")
+"""Facts that every caption says where they are known (`textgan.facts.wording.ALWAYS`, which a test compares)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step sees, for all processes together."""
+
+    index: Tensor  # [B] which images
+    token_ids: Tensor  # [B,L] a caption of each, padded
+    wrong: Tensor  # [B,B] bool: caption j contradicts image i
+
+
+class TrainingData:
+    """One split in memory, as bytes; batches are functions of the seed and of the images seen."""
+
+    def __init__(self, images: Tensor, captions: list[list[list[int]]], says_all: list[list[bool]], facts: Tensor):
+        self.images = images  # [N,3,H,W] uint8
+        self.captions, self.says_all = captions, says_all
+        self.facts = facts  # [N,F] index of the value, -1 where not known
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def order(self, seed: int, first: int, count: int) -> Tensor:  # -> [count]
+        """Images first..first+count of the endless sequence of shuffled epochs."""
+        parts, size = [], len(self)
+        while count > 0:
+            epoch, offset = divmod(first, size)
+            generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
+            part = torch.randperm(size, generator=generator)[offset : offset + count]
+            parts.append(part)
+            first, count = first + len(part), count - len(part)
+        return torch.cat(parts)
+
+    def batch(self, seed: int, cur_nimg: int, size: int, captions: str = "matched") -> Batch:
+        """The batch that begins at image `cur_nimg`; `captions` shuffled or none are ablations."""
+        index = self.order(seed, cur_nimg, size)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "captions", cur_nimg))
+        draws = torch.rand(size, generator=generator).tolist()
+        said = index[torch.randperm(size, generator=generator)] if captions == "shuffled" else index
+        chosen, full = [], []
+        for image, draw in zip(said.tolist(), draws, strict=True):
+            pick = int(draw * len(self.captions[image]))
+            chosen.append([] if captions == "none" else self.captions[image][pick])
+            full.append(self.says_all[image][pick])
+        facts = self.facts[index]
+        return Batch(index, pad(chosen), contradictions(facts, self.facts[said], torch.tensor(full)))
+
+
+def pad(captions: list[list[int]]) -> Tensor:  # -> [B,L] int64, L at least 1
+    """Token ids of equal length."""
+    length = max(1, max(map(len, captions), default=1))
+    return torch.tensor([[*ids, *[PAD_ID] * (length - len(ids))] for ids in captions], dtype=torch.int64)
+
+
+def contradictions(image_facts: Tensor, caption_facts: Tensor, full: Tensor) -> Tensor:  # [A,F], [B,F], [B] -> [A,B]
+    """Whether caption j says something that is false of image i.
+
+    Only facts that the caption is known to say count: all of them where it is `full`, else SAID_ALWAYS.
+    Rolling a batch instead would call captions wrong that suit the image too.
+    """
+    always = torch.tensor([name in SAID_ALWAYS for name in VALUES])
+    ours, theirs = image_facts[:, None, :], caption_facts[None, :, :]
+    differs = (ours >= 0) & (theirs >= 0) & (ours != theirs)  # [A,B,F]
+    return (differs & (always | full[None, :, None])).any(dim=2)
+
+
+def load_split(images_dir: Path, pairs_dir: Path, split: str, num_words: int) -> TrainingData:
+    """Read one split of the shards and its pairs, checked against each other. Raises UserError naming file and rule."""
+    captions: list[list[list[int]]] = []
+    says_all: list[list[bool]] = []
+    facts: list[list[int]] = []
+    images: list[np.ndarray] = []
+    shards = sorted(images_dir.glob(f"{split}-*.tar"))
+    if not shards:
+        raise UserError(f"{images_dir}: no shard of the split {split}; the stage images writes it")
+    for shard in shards:
+        pairs = pairs_dir / f"{shard.stem}.parquet"
+        try:
+            frame = pd.read_parquet(pairs, columns=["sample_key", "facts", "languages", "token_ids"])
+        except (OSError, ValueError) as error:
+            raise UserError(f"{pairs}: cannot be read: {error}") from None
+        keys = []
+        for name, payload in _members(shard):
+            keys.append(name.split(".", 1)[0])
+            images.append(_decode(payload, f"{shard}: {name}"))
+        if keys != frame["sample_key"].tolist():
+            raise UserError(f"{pairs}: its sample keys are not those of {shard} in order; make the pairs again")
+        for row in frame.itertuples(index=False):
+            tokens = [[int(token) for token in ids] for ids in row.token_ids]
+            if not tokens:
+                raise UserError(f"{pairs}: {row.sample_key} has no caption")
+            if max(max(ids, default=0) for ids in tokens) >= num_words:
+                raise UserError(f"{pairs}: {row.sample_key} has a token id outside the vocabulary of {num_words} words")
+            captions.append(tokens)
+            languages = list(row.languages)
+            says_all.append([languages.index(language) == idx for idx, language in enumerate(languages)])
+            known = json.loads(row.facts)
+            facts.append([VALUES[name].index(known[name]) if name in known else -1 for name in VALUES])
+    sizes = {image.shape for image in images}
+    if len(sizes) != 1:
+        raise UserError(f"{images_dir}: images of one size are needed; {split} has {len(sizes)} sizes")
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return TrainingData(stacked, captions, says_all, torch.tensor(facts, dtype=torch.int16))
+
+
+def _members(shard: Path) -> list[tuple[str, bytes]]:
+    with tarfile.open(shard) as tar:
+        return [(member.name, tar.extractfile(member).read()) for member in tar if member.isfile()]  # type: ignore[union-attr]
+
+
+def _decode(payload: bytes, name: str) -> np.ndarray:  # -> [H,W,3] uint8
+    try:
+        with Image.open(io.BytesIO(payload)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: cannot be decoded: {error}") from None
