@@ -28,7 +28,10 @@ def test_same_seed_same_captions(language, facts):
 
 def test_every_caption_states_kind_colour_background_and_side():
     """The facts that are always said stand in each caption, in each language."""
-    said = {"en": [{"cat"}, {"orange"}, {"blue"}, {"right"}], "es": [{"gato"}, {"naranja"}, {"azul", "azules"}, {"derecha", "derecho"}]}
+    said = {
+        "en": [{"cat"}, {"orange"}, {"blue"}, {"right"}],
+        "es": [{"gato"}, {"naranja"}, {"azul", "azules"}, {"derecha", "derecho"}],
+    }
     for language, wanted in said.items():
         for seed in range(40):
             for caption in realise(CAT, language, seed, 4):
@@ -53,7 +56,9 @@ def test_every_combination_of_facts_has_sentences(language):
     """Any subset of facts and any value of each can be worded."""
     optional = [name for name in VALUES if name != "kind"]
     for present in itertools.product([False, True], repeat=len(optional)):
-        facts = {"kind": "cat"} | {name: VALUES[name][-1] for name, is_present in zip(optional, present, strict=True) if is_present}
+        facts = {"kind": "cat"} | {
+            name: VALUES[name][-1] for name, is_present in zip(optional, present, strict=True) if is_present
+        }
         if "body" in facts:
             facts |= {"kind": "car"}
             facts.pop("pattern", None)
@@ -76,7 +81,8 @@ def test_the_vocabulary_is_closed(language):
 
 FEMININE = {"camioneta", "furgoneta", "berlina"}
 GENDERED = {
-    "negr", "blanc", "platead", "roj", "amarill", "morad", "lis", "atigrad", "sentad", "tumbad", "acostad", "orientad", "vist",
+    "negr", "blanc", "platead", "roj", "amarill", "morad", "lis", "atigrad", "sentad", "tumbad", "acostad",
+    "orientad", "vist",
 }  # fmt: skip
 
 
@@ -86,7 +92,12 @@ def test_spanish_agrees():
         facts = {"kind": "car", "colour": colour, "pattern": "tabby", "framing": "far", "facing": "left"}
         facts |= ({"body": body} if body else {}) | ({"pose": pose} if pose else {})
         for caption in realise(facts, "es", 1, 6):
-            tokens = caption.removeprefix("un primer plano de ").removeprefix("una vista lejana de ").replace(",", "").split()
+            tokens = (
+                caption.removeprefix("un primer plano de ")
+                .removeprefix("una vista lejana de ")
+                .replace(",", "")
+                .split()
+            )
             if tokens[0] == "hay":
                 tokens = tokens[1:]
                 tokens = tokens[4:] if tokens[:2] == ["una", "vista"] or tokens[:2] == ["un", "primer"] else tokens

@@ -32,7 +32,7 @@ MAX_WORD = 64
 
 _TAG = re.compile(r"<[^<>]{0,500}>")
 _STOP = re.compile(r"\.(?=\s|$)")  # NLTK's tokenizer sees one sentence: it would leave a full stop inside on its word
-_BRACKETING = re.compile(r"([¿¡«»…·/])")
+_APART = re.compile(r"([¿¡«»…·/]|(?<!\d),|,(?!\d))")  # NLTK leaves Spanish marks and the second of two commas on words
 _SIMPLE = re.compile(r"[a-záéíóúüñ, ]*")
 
 
@@ -71,7 +71,7 @@ def _split_word(word: str) -> tuple[str, ...]:
 
 
 def _split(text: str) -> list[str]:
-    text = _BRACKETING.sub(r" \1 ", _STOP.sub(" . ", text))
+    text = _APART.sub(r" \1 ", _STOP.sub(" . ", text))
     return [token[:MAX_WORD] for token in _tokenizer().tokenize(text) if _says_something(token)]
 
 

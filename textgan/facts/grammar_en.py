@@ -87,12 +87,20 @@ LEXICON: dict[str, dict[str, dict[str, list[str]]]] = {
         }
     },
     "framing": {
-        "tail": {"closeup": ["seen up close"], "body": ["seen whole", "in full view"], "far": ["far away", "seen from afar"]},
+        "tail": {
+            "closeup": ["seen up close"],
+            "body": ["seen whole", "in full view"],
+            "far": ["far away", "seen from afar"],
+        },
         "shot": {"closeup": ["a close-up"], "far": ["a distant view"]},
     },
     "background_tone": {"c": {"light": ["light"], "mid": ["mid-toned"], "dark": ["dark"]}},
     "light": {
-        "any": {"bright": ["in bright light", "brightly lit"], "normal": ["in normal light"], "dark": ["in dim light", "dimly lit"]}
+        "any": {
+            "bright": ["in bright light", "brightly lit"],
+            "normal": ["in normal light"],
+            "dark": ["in dim light", "dimly lit"],
+        }
     },
 }
 """Fact -> form -> value -> the ways to say it."""

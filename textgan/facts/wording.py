@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nltk.grammar import Nonterminal
 
 LANGUAGES = ("en", "es")
-ALWAYS = frozenset({"kind", "body", "colour", "background", "side"})
+ALWAYS = frozenset({"kind", "colour", "background", "side"})
 """Every caption says these where they are known; the first caption says all."""
 MINOR_ODDS = 0.7
 """Chance of each minor fact in a caption after the first."""
@@ -155,7 +155,10 @@ def _restricted(forms: dict[str, frozenset[str]], language: str) -> Rules:
             if below.isdisjoint(pending):
                 del pending[symbol]
                 can = [rhs for rhs in options if all(isinstance(child, str) or str(child) in reach for child in rhs)]
-                says = [frozenset().union(*(reach[str(child)] for child in rhs if not isinstance(child, str))) for rhs in can]
+                says = [
+                    frozenset().union(*(reach[str(child)] for child in rhs if not isinstance(child, str)))
+                    for rhs in can
+                ]
                 most = max(map(len, says), default=0)
                 if can:
                     rules[symbol] = [rhs for rhs, facts in zip(can, says, strict=True) if len(facts) == most]

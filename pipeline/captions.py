@@ -1,0 +1,200 @@
+"""Stage `captions`: facts and captions for every image. Usage: python -m pipeline.captions D
+
+Shard by shard, aligned with the image shards: same names, same keys, same order. Finished shards wait in
+`.state/unfinished`, so that a stopped run goes on where it was. Every claim has a confidence and a source.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from pipeline import imaging
+from pipeline.captioners import Captioner, Claims, Picture
+from pipeline.captioners.annotations import AnnotationCaptioner
+from textgan import params as params_file
+from textgan.errors import UserError, program
+from textgan.facts.wording import LANGUAGES, realise
+from textgan.files import publishing, sha256_file, unfinished_dir, write_bytes, write_json
+from textgan.params import CaptionsParams
+from textgan.progress import Progress
+from textgan.records import SPLITS
+from textgan.seeds import derive_seed
+
+IMAGES, INVENTORY, OUT = Path("data/images"), Path("data/inventory"), Path("data/captions")
+BATCH = 16
+"""Pictures that a captioner gets at once."""
+MAX_PIXELS = 1 << 28
+"""Shards are our own; the limit only keeps a damaged header from claiming the memory."""
+FACT = pa.struct([("name", pa.string()), ("value", pa.string()), ("confidence", pa.float64()), ("source", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("sample_key", pa.string()),
+        ("export", pa.string()),
+        ("lmdb_key", pa.binary()),
+        ("facts", pa.list_(FACT)),
+        ("captions_en", pa.list_(pa.string())),
+        ("captions_es", pa.list_(pa.string())),
+        ("captioner", pa.string()),
+    ]
+)
+
+
+def make_captioner(params: CaptionsParams, annotations: dict[str, str], file: str) -> Captioner:
+    """The captioner that the parameters name."""
+    if params.captioner == "annotations":
+        return AnnotationCaptioner(annotations, file)
+    from pipeline.captioners.measured import MeasuredCaptioner
+
+    return MeasuredCaptioner()
+
+
+def caption_shard(shard: Path, inventory: pd.DataFrame, captioner: Captioner, params: CaptionsParams) -> pa.Table:
+    """One row for each image of a tar shard, in its order. `inventory` is indexed by sample key."""
+    rows: list[dict[str, Any]] = []
+    for batch in _batches(_members(shard)):
+        keys = [key for key, _encoded in batch]
+        try:
+            records = inventory.loc[keys]
+        except KeyError as error:
+            raise UserError(f"{shard}: {error}; every image must be in the inventory") from None
+        exports, lmdb_keys = records["export"].tolist(), records["lmdb_key"].tolist()
+        pictures = [
+            Picture(key, export, imaging.decode(encoded, MAX_PIXELS) if captioner.looks else None)
+            for (key, encoded), export in zip(batch, exports, strict=True)
+        ]
+        for picture, lmdb_key, claims in zip(pictures, lmdb_keys, captioner.caption(pictures), strict=True):
+            captions = captions_of(claims, picture.sample_key, params)
+            rows.append(
+                {
+                    "sample_key": picture.sample_key,
+                    "export": picture.export,
+                    "lmdb_key": lmdb_key,
+                    "facts": [{name: getattr(fact, name) for name in FACT.names} for fact in claims.facts],
+                    "captions_en": captions["en"],
+                    "captions_es": captions["es"],
+                    "captioner": captioner.name,
+                }
+            )
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def captions_of(claims: Claims, key: str, params: CaptionsParams) -> dict[str, list[str]]:
+    """`per_image` captions of each language: those that were given, then the facts in words."""
+    facts = {fact.name: fact.value for fact in claims.facts}
+    captions = {}
+    for language in LANGUAGES:
+        given = claims.captions.get(language, [])[: params.per_image]
+        seed = derive_seed(params.seed, "caption", language, key)
+        captions[language] = given + realise(facts, language, seed, params.per_image - len(given))
+    return captions
+
+
+def _members(shard: Path) -> Iterator[tuple[str, bytes]]:
+    """(sample key, encoded image) of each member of a tar shard."""
+    with tarfile.open(shard, "r|") as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            if file is not None:
+                yield member.name.split(".", 1)[0], file.read()
+
+
+def _batches(members: Iterator[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    batch = []
+    for member in members:
+        batch.append(member)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def summarise(tables: Sequence[pa.Table], annotations: dict[str, str], captioner: Captioner) -> dict[str, Any]:
+    """Counts for metrics.json: images, what is said of how many, annotations that found no image."""
+    said: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    keys: set[str] = set()
+    silent = 0
+    distinct: set[str] = set()
+    for table in tables:
+        keys.update(table["sample_key"].to_pylist())
+        for facts, captions in zip(table["facts"].to_pylist(), table["captions_en"].to_pylist(), strict=True):
+            said.update(fact["name"] for fact in facts)
+            sources.update(fact["source"] for fact in facts)
+            distinct.update(captions)
+            silent += not captions
+    images = max(len(keys), 1)
+    return {
+        "captioner": captioner.name,
+        "images": len(keys),
+        "images_without_caption": silent,
+        "distinct_captions_en": len(distinct),
+        "facts": {name: {"said": said[name], "coverage": round(said[name] / images, 4)} for name in sorted(said)},
+        "sources": dict(sorted(sources.items())),
+        "annotations": {
+            "images_without": len(keys - annotations.keys()),
+            "without_image": len(annotations.keys() - keys),
+        },
+    }
+
+
+def run(images: Path, inventory_dir: Path, out: Path, params: CaptionsParams, name: str) -> dict[str, Any]:
+    """Caption the image shards of `images` into `out`; returns the metrics."""
+    manifest = json.loads((images / "manifest.json").read_text(encoding="utf-8"))
+    inventory = pd.read_parquet(inventory_dir / "inventory.parquet", columns=["sample_key", "export", "lmdb_key"])
+    inventory = inventory.set_index("sample_key")
+    notes = pd.read_parquet(inventory_dir / "annotations.parquet")
+    annotations = dict(zip(notes["sample_key"], notes["annotation"], strict=True))
+    captioner = make_captioner(params, annotations, str(inventory_dir / "annotations.parquet"))
+    digests = [sha256_file(images / "manifest.json"), sha256_file(inventory_dir / "annotations.parquet")]
+    work = unfinished_dir("captions", [name, captioner.name, repr(params), *digests])
+    shards = [shard for split in SPLITS for shard in manifest["splits"].get(split, {"shards": []})["shards"]]
+    progress = Progress(sum(shard["images"] for shard in shards), f"captions {name}")
+    for shard in shards:
+        done = work / f"{Path(shard['name']).stem}.parquet"
+        if not done.exists():
+            table = caption_shard(images / shard["name"], inventory, captioner, params)
+            if len(table) != shard["images"]:
+                raise UserError(
+                    f"{images / shard['name']}: has {len(table)} images; its manifest says {shard['images']}"
+                )
+            buffer = io.BytesIO()
+            parquet.write_table(table, buffer, compression="zstd")
+            write_bytes(done, buffer.getvalue())
+        progress.update(shard["images"])
+    progress.close()
+    with publishing(out) as built:
+        names = [f"{Path(shard['name']).stem}.parquet" for shard in shards]
+        for shard_name in names:
+            os.link(work / shard_name, built / shard_name)
+        metrics = summarise([parquet.read_table(built / shard_name) for shard_name in names], annotations, captioner)
+        write_json(built / "metrics.json", metrics)
+    for shard_name in names:
+        (work / shard_name).unlink()
+    return metrics
+
+
+def main() -> None:
+    """Make data/captions/D from data/images/D and data/inventory/D."""
+    if len(sys.argv) != 2:
+        raise UserError("usage: python -m pipeline.captions DATASET")
+    name = sys.argv[1]
+    metrics = run(IMAGES / name, INVENTORY / name, OUT / name, params_file.dataset(name).captions, name)
+    coverage = ", ".join(f"{fact} {entry['coverage']:.0%}" for fact, entry in metrics["facts"].items())
+    print(f"captions {name}: {metrics['images']} images by {metrics['captioner']}; said of: {coverage}", flush=True)
+
+
+if __name__ == "__main__":
+    program(main)
