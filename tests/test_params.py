@@ -60,7 +60,7 @@ def test_missing_key_is_refused(sample: Any, tmp_path: Path) -> None:
         ("images", "height", True, "of type int"),
         ("images", "geometry", "squash", "one of center_crop"),
         ("ingest", "select", 1.5, "between 0 and 1"),
-        ("ingest", "max_images", -1, "null or at least 1"),
+        ("images", "max_images", -1, "null or at least 1"),
         ("pairs", "languages", ["de"], "of en, es"),
         ("train", "batch_size", 0, "at least 2"),
     ],

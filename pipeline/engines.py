@@ -1,0 +1,117 @@
+"""Where shards are built: in this process, in a pool of processes, or on a Dask cluster. The bytes are the same.
+
+Which one is said by the environment, never by params: TEXTGAN_WORKERS (default: the cores this process may
+use; 1 builds in this process) and TEXTGAN_DASK (a scheduler's address; its workers must see the same files).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from textgan.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+ATTEMPTS = 3
+"""How often a task is tried when its worker dies."""
+
+
+def worker_count() -> int:
+    """Workers from TEXTGAN_WORKERS, or as many as there are cores for this process."""
+    text = os.environ.get("TEXTGAN_WORKERS", "")
+    if not text:
+        return len(os.sched_getaffinity(0))
+    if not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise UserError(f"environment: TEXTGAN_WORKERS is {text!r}; it must be a number from 1 to 1024")
+    return int(text)
+
+
+def run(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
+    """Results of `function` on each task, as they come; few tasks are held at a time.
+
+    An exception of the function ends the run. A task whose worker died is tried again.
+    """
+    address = os.environ.get("TEXTGAN_DASK", "")
+    if address:
+        return _run_dask(function, tasks, address)
+    if workers == 1:
+        return map(function, tasks)
+    return _run_pool(function, tasks, workers)
+
+
+def _run_pool(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
+    # forkserver: workers start as forks of a clean process that has imported the heavy modules once, so
+    # they inherit no LMDB handle, thread or lock of this one.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.shards", "pipeline.imaging"])
+    waiting = iter(tasks)
+    again: list[tuple[T, int]] = []
+    while True:
+        pending: dict[concurrent.futures.Future[R], tuple[T, int]] = {}
+        pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
+        try:
+            while True:
+                while len(pending) < 2 * workers:
+                    task, attempt = again.pop() if again else (next(waiting, None), 1)
+                    if task is None:
+                        break
+                    pending[pool.submit(function, task)] = (task, attempt)
+                if not pending:
+                    return
+                done, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+                    del pending[future]
+        except BrokenProcessPool:  # one death breaks the whole pool: all that was pending is tried again
+            again += [(task, attempt + 1) for task, attempt in pending.values()]
+            if max(attempt for _, attempt in again) > ATTEMPTS:
+                raise UserError(
+                    f"a worker process was killed {ATTEMPTS} times (out of memory?); what is finished is kept: "
+                    "repeat with a smaller TEXTGAN_WORKERS"
+                ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed ends within a second, instead of writing on."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run_dask(function: Callable[[T], R], tasks: Iterable[T], address: str) -> Iterator[R]:
+    try:
+        import distributed
+    except ImportError:
+        raise UserError("environment: TEXTGAN_DASK is set and dask.distributed is not installed") from None
+    try:
+        client = distributed.Client(address, timeout=30, set_as_default=False)
+    except OSError as error:
+        raise UserError(f"environment: TEXTGAN_DASK is {address!r}: {error}") from None
+    with client:
+        waiting = iter(tasks)
+        slots = 2 * max(1, sum(client.nthreads().values()))
+
+        def submit() -> Any:
+            task = next(waiting, None)
+            return None if task is None else client.submit(function, task, pure=False, retries=ATTEMPTS - 1)
+
+        pending = distributed.as_completed([future for _ in range(slots) if (future := submit()) is not None])
+        for future in pending:
+            yield future.result()
+            following = submit()
+            if following is not None:
+                pending.add(following)

@@ -1,0 +1,96 @@
+"""Which inventory rows become images: header rejections, geometry, duplicates, the seeded subset.
+
+All of it is decided before a pixel is decoded and depends on the inventory and the parameters alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from pipeline.geometry import Misfit, place_on
+from textgan.params import ImagesParams
+from textgan.seeds import unit_interval
+
+COLUMNS = ["sample_key", "export", "lmdb_key", "bytes", "sha256", "width", "height", "split", "status", "reason"]
+
+
+@dataclass(slots=True)
+class Selection:
+    """Rows to build, and rows left out with reason and detail.
+
+    `reserve` are rows that the subset does not need so far, by export, in the order in which they would
+    replace images that turn out to be undecodable.
+    """
+
+    rows: pa.Table
+    chosen: np.ndarray
+    """Row numbers in inventory order."""
+    rejected: dict[int, tuple[str, str]]
+    reserve: dict[str, list[int]] = field(default_factory=dict)
+
+
+def select(inventory: Path, params: ImagesParams, seed: int) -> Selection:
+    """Choose the rows of an inventory file."""
+    rows = parquet.read_table(inventory, columns=COLUMNS)
+    rejected = _header_rejections(rows, params)
+    if params.duplicates != "keep":
+        rejected |= _exact_duplicates(rows, rejected)
+    left = np.array([idx for idx in range(len(rows)) if idx not in rejected], dtype=np.int64)
+    selection = Selection(rows, left, rejected)
+    if params.max_images is not None:
+        _subset(selection, params.max_images, seed)
+    return selection
+
+
+def _header_rejections(rows: pa.Table, params: ImagesParams) -> dict[int, tuple[str, str]]:
+    rejected: dict[int, tuple[str, str]] = {}
+    misfits: dict[tuple[int, int], Misfit | None] = {}
+    columns = [rows[name].to_pylist() for name in ("status", "reason", "width", "height")]
+    for idx, (status, reason, width, height) in enumerate(zip(*columns, strict=True)):
+        if status != "ok":
+            rejected[idx] = (reason, "by its header, in ingest")
+            continue
+        size = (width, height)
+        if size not in misfits:
+            placement = place_on(width, height, params.width, params.height, params.geometry, params.small)
+            misfits[size] = placement if isinstance(placement, Misfit) else None
+        misfit = misfits[size]
+        if misfit is not None:
+            rejected[idx] = (misfit.reason, misfit.detail)
+    return rejected
+
+
+def _exact_duplicates(rows: pa.Table, rejected: dict[int, tuple[str, str]]) -> dict[int, tuple[str, str]]:
+    """Rows whose bytes equal those of an earlier row that is kept."""
+    first: dict[str, int] = {}
+    found: dict[int, tuple[str, str]] = {}
+    keys = rows["sample_key"]
+    for idx, digest in enumerate(rows["sha256"].to_pylist()):
+        if idx not in rejected and first.setdefault(digest, idx) != idx:
+            found[idx] = ("duplicate", f"the bytes of {keys[first[digest]].as_py()}")
+    return found
+
+
+def _subset(selection: Selection, max_images: int, seed: int) -> None:
+    """Keep the first `max_images` of each export in an order by hash; the rest is its reserve."""
+    rows, kept = selection.rows, []
+    exports = rows["export"].to_pylist()
+    keys = rows["sample_key"].to_pylist()
+    for export in sorted(set(exports)):
+        mine = [int(idx) for idx in selection.chosen if exports[idx] == export]
+        mine.sort(key=lambda idx: (unit_interval(seed, "subset", keys[idx]), idx))
+        kept += mine[:max_images]
+        selection.reserve[export] = mine[max_images:]
+    selection.chosen = np.array(sorted(kept), dtype=np.int64)
+
+
+def split_rows(selection: Selection, chosen: np.ndarray, split: str) -> np.ndarray:
+    """Those of `chosen` that belong to a split, in the same order."""
+    mask = pc.equal(selection.rows["split"].take(pa.array(chosen)), split).to_numpy(zero_copy_only=False)
+    return chosen[mask.astype(bool)]

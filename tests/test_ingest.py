@@ -1,0 +1,177 @@
+"""Ingest: one row for each entry, none lost; every mistake of an export is one clear line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import ingest
+from pipeline.exports import check_data_file, open_export
+from tests.lmdb_exports import encode, picture, pictures, write_lmdb
+from textgan.errors import UserError
+from textgan.params import IngestParams
+
+PARAMS = IngestParams(seed=0, select=0.1, test=0.2, max_pixels=1_000_000)
+
+
+def inventory(tmp_path: Path, exports: dict[str, Path], params: IngestParams = PARAMS) -> pd.DataFrame:
+    """The inventory of some exports."""
+    out = tmp_path / "inventory"
+    out.mkdir(exist_ok=True)
+    ingest.write_inventory(exports, params, out)
+    return pd.read_parquet(out / "inventory.parquet")
+
+
+def test_one_row_for_each_entry(tmp_path: Path) -> None:
+    """Good, empty, textual and truncated values each have a row; formats are detected, not assumed."""
+    good = encode(picture(30, 20))
+    values = pictures(6) | {
+        b"empty?": b"",
+        b"text": b"not an image",
+        b"cut": good[:40],
+        b"z.gif": encode(picture(9, 8), "GIF"),
+    }
+    rows = inventory(tmp_path, {"cat": write_lmdb(tmp_path / "cat", values)})
+    assert list(rows["lmdb_key"]) == sorted(values)
+    assert dict(rows["format"].value_counts()) == {"jpeg": 3, "webp": 2, "png": 2, "unknown": 2, "gif": 1}
+    reasons = {
+        key: reason for key, reason in zip(rows["lmdb_key"], rows["reason"], strict=True) if isinstance(reason, str)
+    }
+    assert reasons == {b"empty?": "empty", b"text": "unknown_format", b"cut": "undecodable"}
+    assert (rows["status"] == "ok").sum() == 7
+    assert rows["bytes"].tolist() == [len(values[key]) for key in rows["lmdb_key"]]
+
+
+def test_split_depends_on_key_and_seed_alone(tmp_path: Path) -> None:
+    """Other entries do not move a sample; a val export is test as a whole."""
+    few = write_lmdb(tmp_path / "few", dict(list(pictures(60).items())[::2]))
+    many = write_lmdb(tmp_path / "many", pictures(60))
+    a, b = inventory(tmp_path, {"cat": few}), inventory(tmp_path, {"cat": many})
+    splits = dict(zip(b["sample_key"], b["split"], strict=True))
+    assert all(splits[key] == split for key, split in zip(a["sample_key"], a["split"], strict=True))
+    assert set(b["split"]) == {"train", "select", "test"}
+    assert set(inventory(tmp_path, {"bedroom-val": few})["split"]) == {"test"}
+
+
+def test_same_bytes_again(tmp_path: Path) -> None:
+    """Two inventories of the same export are equal files."""
+    exports = {"cat": write_lmdb(tmp_path / "cat", pictures(5)), "car": write_lmdb(tmp_path / "car", pictures(5, 1))}
+    inventory(tmp_path, exports)
+    first = (tmp_path / "inventory/inventory.parquet").read_bytes()
+    inventory(tmp_path, dict(reversed(exports.items())))
+    assert (tmp_path / "inventory/inventory.parquet").read_bytes() == first
+
+
+def test_colliding_sample_keys_are_rejected(tmp_path: Path) -> None:
+    """`cat` with key `val-1` and `cat-val` with key `1` have one name: the second is rejected, not lost."""
+    value = encode(picture(20, 20))
+    exports = {
+        "cat": write_lmdb(tmp_path / "cat", {b"val-1": value, b"a": value}),
+        "cat-val": write_lmdb(tmp_path / "cat-val", {b"1": value}),
+    }
+    rows = inventory(tmp_path, exports)
+    assert rows["status"].tolist() == ["ok", "ok", "rejected"]
+    assert rows["reason"][2] == "duplicate_key"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing", "no such export"),
+        ("no_lmdb", "no LMDB data file: its magic number is missing"),
+        ("empty_file", "no LMDB data file: it is an empty file"),
+        ("no_data", "no LMDB .it has no data.mdb. and no image tree"),
+        ("dangling", "a link to nowhere, which does not exist"),
+        ("truncated", "truncated: it has 8192 bytes and its LMDB header promises at least"),
+        ("one_page", "truncated: it has 4096 bytes"),
+        ("no_entries", "the LMDB is empty"),
+    ],
+)
+def test_each_broken_export_is_one_line(tmp_path: Path, damage: str, message: str) -> None:
+    """The message names the file and the rule; nothing crashes."""
+    export = tmp_path / "cat"
+    if damage != "missing":
+        write_lmdb(export, {} if damage == "no_entries" else pictures(9))
+    data = export / "data.mdb"
+    if damage == "no_lmdb":
+        data.write_bytes(b"PK" * 9000)
+    elif damage == "empty_file":
+        data.write_bytes(b"")
+    elif damage == "no_data":
+        data.unlink()
+    elif damage == "dangling":
+        data.unlink()
+        data.symlink_to("nowhere")
+    elif damage in ("truncated", "one_page"):
+        data.write_bytes(data.read_bytes()[: 8192 if damage == "truncated" else 4096])
+    with pytest.raises(UserError, match=message) as error:
+        open_export(export)
+    assert "cat" in str(error.value)
+
+
+def test_every_shorter_file_is_refused(tmp_path: Path) -> None:
+    """Wherever a download stopped, the size check sees it before LMDB maps the file."""
+    whole = (write_lmdb(tmp_path / "cat", pictures(9)) / "data.mdb").read_bytes()
+    data = tmp_path / "data.mdb"
+    for size in range(0, len(whole), 4096):
+        data.write_bytes(whole[:size])
+        with pytest.raises(UserError):
+            check_data_file(data)
+    data.write_bytes(whole)
+    check_data_file(data)
+
+
+def test_read_only_media_links_and_single_files(tmp_path: Path) -> None:
+    """A read-only directory without lock file, a link to it and the data file itself all read the same."""
+    values = pictures(4)
+    export = write_lmdb(tmp_path / "cat", values)
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/data.mdb").symlink_to(export / "data.mdb")
+    (export / "data.mdb").chmod(0o444)
+    export.chmod(0o555)
+    for path in (export, tmp_path / "link", export / "data.mdb"):
+        assert dict(open_export(path).items()) == values
+    assert [path.name for path in export.iterdir()] == ["data.mdb"]
+    export.chmod(0o755)
+
+
+def test_image_tree(tmp_path: Path) -> None:
+    """The tree that LSUN's tools export gives the same keys and values."""
+    values = pictures(5)
+    for key, value in values.items():
+        directory = tmp_path / "tree" / "/".join(key.decode()[:6])
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{key.decode()}.webp").write_bytes(value)
+    assert list(open_export(tmp_path / "tree").items()) == sorted(values.items())
+
+
+def test_annotations_by_sample_key(tmp_path: Path) -> None:
+    """Lines are kept as JSON text; a broken one is named with its number."""
+    export = write_lmdb(tmp_path / "cat", pictures(2))
+    lines = [json.dumps({"key": key.decode(), "facts": {"kind": "cat"}}) for key in pictures(2)]
+    (export / "annotations.jsonl").write_text("\n".join(lines) + "\n")
+    assert ingest.write_annotations({"cat": export}, tmp_path) == 2
+    table = pd.read_parquet(tmp_path / "annotations.parquet")
+    assert json.loads(table["annotation"][0])["facts"] == {"kind": "cat"}
+    assert table["sample_key"][0] == f"cat-{next(iter(pictures(2))).decode()}"
+    (export / "annotations.jsonl").write_text(lines[0] + "\n{}\n")
+    with pytest.raises(UserError, match="line 2"):
+        ingest.write_annotations({"cat": export}, tmp_path)
+
+
+def test_program_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """A broken second export: exit 1, one line on stderr, no data/inventory."""
+    text = (Path(__file__).parents[1] / "presets/sample.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    write_lmdb(tmp_path / "data/exports/catcar/cat", pictures(3))
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.ingest", "catcar"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: data/exports/catcar/car: no such export")
+    assert not (tmp_path / "data/inventory").exists()
