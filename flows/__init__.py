@@ -1,1 +1,21 @@
-"""Orchestration: Prefect flows over DVC's own graph, storage and reproduction."""
+"""Orchestration: DVC's graph run by hand or by Prefect, the storage, reproduction. Never pipeline, never torch.
+
+Importing this package settles how Prefect behaves here, before anything imports Prefect: its files in the clone,
+nothing sent anywhere. What the environment says already is kept.
+"""
+
+import os as _os
+from pathlib import Path as _Path
+
+ROOT = _Path.cwd() if _Path("dvc.yaml").exists() else _Path(__file__).resolve().parents[1]
+"""The repository: where the program was started, or where this package is."""
+
+for _name, _value in {
+    "PREFECT_HOME": str(ROOT / ".state" / "prefect"),
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+}.items():
+    _os.environ.setdefault(_name, _value)

@@ -19,11 +19,14 @@ import yaml
 
 from flows import guard
 
+Say = Callable[[str], object]
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "errors": "replace"}
 LOCK_FILE = Path("dvc.lock")
 RUNNING = re.compile(r"^Running stage '(.+)':$")
 SKIPPED = re.compile(r"^Stage '(.+)' didn't change, skipping$")
 RESTORED = re.compile(r"^Stage '(.+)' is cached - skipping run, checking out outputs$")
-FAILED = re.compile(r"failed to reproduce '(.+?)'")
+HINTS = re.compile(r"^(To track the changes with git|To enable auto staging|Use `dvc push`|\tgit add|\tdvc config)")
+"""DVC's advice to people who type its commands."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,9 @@ class Outcome:
 
     how: str
     seconds: float
+
+
+OnStage = Callable[[str, Outcome], object]
 
 
 @dataclass(slots=True)
@@ -57,28 +63,30 @@ def command(*arguments: str) -> list[str]:
 
 def run(
     *arguments: str,
-    say: Callable[[str], None],
-    on_stage: Callable[[str, Outcome], None] = lambda _stage, _outcome: None,
+    say: Say,
+    on_stage: OnStage = lambda _stage, _outcome: None,
     timeout_seconds: float | None = None,
     cwd: Path | None = None,
     merge_errors: bool = False,
     on_start: Callable[[subprocess.Popen[str]], None] = lambda _process: None,
+    keep_open: tuple[int, ...] = (),
 ) -> Run:
     """Run a DVC command to its end. `say` gets each line; `on_stage` each stage once it is over.
 
-    Errors and progress bars of stages go to stderr as they are, or with `merge_errors` through `say` too.
+    Errors and progress bars of stages go to stderr as they are, or with `merge_errors` through `say` too. The
+    descriptors of `keep_open` stay open in the guard, which ends last.
     """
-    result = Run()
+    errors = {"stderr": subprocess.STDOUT} if merge_errors else {}
     process = guard.popen(
-        command(*arguments),
-        timeout_seconds,
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if merge_errors else None,
-        errors="replace",
+        command(*arguments), timeout_seconds, cwd=cwd, env=environment(), pass_fds=keep_open, **PIPES, **errors
     )
     on_start(process)
+    return follow(process, say, on_stage)
+
+
+def follow(process: subprocess.Popen[str], say: Say, on_stage: OnStage = lambda _stage, _outcome: None) -> Run:
+    """Read a guarded DVC command's output to its end."""
+    result = Run()
     current: tuple[str, str, float] | None = None
 
     def close(how: str | None = None) -> None:
@@ -97,7 +105,7 @@ def run(
                 if match := pattern.match(line):
                     close()
                     current = (match[1], how, time.monotonic())
-            if line.strip():
+            if line.strip() and not HINTS.match(line):
                 result.tail = [*result.tail[-19:], line]
                 say(line)
         result.code = process.wait()

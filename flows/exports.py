@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import typer
 import yaml
 
+from flows.dvc import LOCK_FILE, lock_outs
 from textgan import params
 from textgan.errors import UserError
 
@@ -49,18 +51,31 @@ def list_places() -> None:
 
 def link_all() -> dict[str, Path]:
     """Bring data/exports into the form that params.yaml asks for; {D/E: place} of what is linked. Raises UserError."""
-    loaded = params.load()
-    wanted: dict[str, dict[str, Path]] = {}
-    for name, dataset in loaded.datasets.items():
-        if name not in loaded.draw:
-            wanted[name] = {export: _checked(_place(export, name), export) for export in dataset.exports}
-    for name in loaded.draw:
+    value = yaml.safe_load(params.PARAMS_FILE.read_text(encoding="utf-8")) if params.load() else {}
+    places = places_of(value)
+    for name in value["draw"]:
         directory = EXPORTS / name
-        if any(path.is_symlink() for path in directory.glob("*/data.mdb")) and not _is_cached_by_dvc(directory):
+        if _links(directory) and not _is_cached_by_dvc(directory):
             shutil.rmtree(directory)  # links of a former preset; draw makes the directory again
-    for name, places in wanted.items():
-        _link_dataset(EXPORTS / name, places)
-    return {f"{name}/{export}": place for name, places in wanted.items() for export, place in places.items()}
+    link_in(Path(), places)
+    return places
+
+
+def places_of(value: dict[str, Any]) -> dict[str, Path]:
+    """{D/E: place} of the exports that a parsed params.yaml names and does not draw, each checked."""
+    places = {}
+    for name, dataset in value["datasets"].items():
+        if name not in value["draw"]:
+            for export in dataset["exports"]:
+                places[f"{name}/{export}"] = _checked(_place(export, name), export)
+    return places
+
+
+def link_in(root: Path, places: dict[str, Path]) -> None:
+    """Make the links in the repository at `root`."""
+    for name in sorted({key.split("/")[0] for key in places}):
+        mine = {key.split("/")[1]: place for key, place in places.items() if key.split("/")[0] == name}
+        _link_dataset(root / EXPORTS / name, mine)
 
 
 def _link_dataset(directory: Path, places: dict[str, Path]) -> None:
@@ -76,10 +91,25 @@ def _link_dataset(directory: Path, places: dict[str, Path]) -> None:
         present = {relative: path for relative, path in present.items() if path.name != "lock.mdb"}
         if {relative: path.resolve() for relative, path in present.items()} == links:
             return
+        if not _may_remove(directory):
+            raise UserError(f"{directory}: holds files that textgan did not put there; move them away")
         shutil.rmtree(directory)
     for relative, target in links.items():
         (directory / relative).parent.mkdir(parents=True, exist_ok=True)
         (directory / relative).symlink_to(target)
+
+
+def _may_remove(directory: Path) -> bool:
+    """Only links, or what draw@D made: never the files of a user who copied an export here."""
+    real = [
+        path for path in directory.rglob("*") if path.is_file() and not path.is_symlink() and path.name != "lock.mdb"
+    ]
+    drawn = LOCK_FILE.exists() and f"draw@{directory.name}" in lock_outs(LOCK_FILE.read_text(encoding="utf-8"))
+    return not real or drawn
+
+
+def _links(directory: Path) -> list[Path]:
+    return [path for path in directory.glob("*/data.mdb") if path.is_symlink()]
 
 
 def _is_real_directory(path: Path) -> bool:
@@ -89,7 +119,7 @@ def _is_real_directory(path: Path) -> bool:
 def _is_cached_by_dvc(directory: Path) -> bool:
     """DVC's own links (cache type symlink) point into .dvc/cache."""
     cache = Path(".dvc/cache").resolve()
-    return all(cache in path.resolve().parents for path in directory.glob("*/data.mdb"))
+    return all(cache in path.resolve().parents for path in _links(directory))
 
 
 def _place(export: str, dataset: str) -> Path:

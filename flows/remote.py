@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -148,14 +147,15 @@ def write_identity(remote: Remote, identity: str) -> None:
             raise UserError(f"storage: {remote.endpoint}: identity cannot be written: {error}") from None
 
 
-def write_dvc_config(remote: Remote | None) -> None:
+def write_dvc_config(remote: Remote | None, root: Path = Path()) -> None:
     """Put endpoint and keys into `.dvc/config.local` (0600), keeping what else stands there; None takes them out.
 
     DVC's own site cache moves into the clone too: nothing of ours is written elsewhere on the disk.
     """
     from configobj import ConfigObj
 
-    before = DVC_LOCAL.read_text(encoding="utf-8") if DVC_LOCAL.exists() else ""
+    path = root / DVC_LOCAL
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
     config = ConfigObj(before.splitlines(), interpolation=False)
     config.pop(f"'{SECTION}'", None)
     config.pop(SECTION, None)
@@ -167,7 +167,7 @@ def write_dvc_config(remote: Remote | None) -> None:
             "access_key_id": remote.access_key,
             "secret_access_key": remote.secret_key,
         }
-        config.setdefault("core", {})["site_cache_dir"] = str((STATE / "dvc").resolve())
+        config.setdefault("core", {})["site_cache_dir"] = str((root / STATE / "dvc").resolve())
     text = "\n".join(config.write()) + "\n"
-    if text != before or (DVC_LOCAL.exists() and os.stat(DVC_LOCAL).st_mode & 0o077):
-        write_bytes(DVC_LOCAL, text.encode(), PRIVATE)
+    if text != before or (path.exists() and path.stat().st_mode & 0o077):
+        write_bytes(path, text.encode(), PRIVATE)

@@ -65,7 +65,7 @@ class _Times:
             write_json(TIMES, {"stages": self.stages})
 
 
-def push_if_needed(identity: str, say: Any = print) -> bool:
+def push_if_needed(identity: str, say: dvc.Say = print) -> bool:
     """`dvc push` with the run cache, unless this very dvc.lock is already in this storage. True where it pushed."""
     state = {"lock": hashlib.sha256(dvc.LOCK_FILE.read_bytes()).hexdigest(), "storage": identity}
     try:

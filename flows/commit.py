@@ -1,0 +1,124 @@
+"""A commit as a place on disk: a worktree with its own DVC cache, and the environment of its own lock file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.remote import Remote, write_dvc_config
+from textgan.errors import UserError
+from textgan.files import STATE, sha256_file
+
+LOCK = "requirements.lock"
+DEV_LOCK = "requirements-dev.lock"
+
+
+class NotVerifiable(Exception):
+    """The commit holds nothing that could be compared; the text says why."""
+
+
+def resolve(revision: str) -> str:
+    """The full hash of a commit. Raises UserError where this clone does not have it."""
+    found = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if found.returncode == 0:
+        return found.stdout.strip()
+    if _git("rev-parse", "--is-shallow-repository").stdout.strip() == "true":
+        raise UserError(f"commit {revision!r}: not in this shallow clone; `git fetch --unshallow` brings the rest")
+    raise UserError(f"commit {revision!r}: not in this clone; `git fetch` may bring it")
+
+
+def file_at(sha: str, path: str) -> str | None:
+    """The text of a file at a commit, or None."""
+    shown = _git("show", f"{sha}:{path}")
+    return shown.stdout if shown.returncode == 0 else None
+
+
+def check_verifiable(sha: str) -> None:
+    """Raise NotVerifiable where the commit has no graph, or a graph that was never run."""
+    for path in ("dvc.yaml", "params.yaml", LOCK):
+        if file_at(sha, path) is None:
+            raise NotVerifiable(f"the commit has no {path}: it is from before the present layout")
+    if file_at(sha, "dvc.lock") is None:
+        raise NotVerifiable("the commit has no dvc.lock: nobody recorded a result there")
+
+
+@contextlib.contextmanager
+def worktree(sha: str, keep: Path | None) -> Iterator[Path]:
+    """A detached worktree of the commit; removed afterwards unless `keep` says where it stays."""
+    place = (keep or STATE / "reproduce" / f"{sha[:12]}-{os.getpid()}").resolve()
+    if place.exists() and any(place.iterdir()):
+        raise UserError(f"--keep {place}: the directory is not empty")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _git("worktree", "prune")
+    added = _git("worktree", "add", "--detach", str(place), sha)
+    if added.returncode != 0:
+        raise UserError(f"git worktree add {place}: {added.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        if keep is None:
+            _git("worktree", "remove", "--force", str(place))
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def connect(tree: Path, remote: Remote) -> None:
+    """Let the worktree's DVC use this clone's storage; its cache is its own and empty: nothing is taken on trust."""
+    write_dvc_config(remote, tree)
+
+
+def python_of(tree: Path) -> Path:
+    """The interpreter of an environment made from the commit's own lock file.
+
+    The present one where the lock is the same; else one in `.state/environments/<hash of the lock>`, made once.
+    """
+    wanted = sha256_file(tree / LOCK)
+    if Path(LOCK).exists() and sha256_file(Path(LOCK)) == wanted:
+        return Path(sys.executable)
+    place = (STATE / "environments" / wanted[:16]).resolve()
+    python = place / ".venv" / "bin" / "python"
+    if not (place / "complete").exists():
+        print(f"Building the environment of the commit's {LOCK} (another than the present one), in {place}", flush=True)
+        shutil.rmtree(place, ignore_errors=True)
+        (place / "scripts").mkdir(parents=True)
+        for name in (LOCK, "pyproject.toml", "README.md"):
+            shutil.copy(tree / name, place / name)
+        shutil.copy(tree / "scripts" / "setup.sh", place / "scripts")
+        for package in ("textgan", "pipeline", "flows"):  # the editable install needs a place; PYTHONPATH wins over it
+            (place / package).mkdir()
+        made = subprocess.run(["sh", "scripts/setup.sh", LOCK], cwd=place)
+        if made.returncode != 0:
+            raise UserError(f"the environment of {LOCK} at the commit cannot be built (exit {made.returncode})")
+        (place / "complete").touch()
+    return python
+
+
+def dvc_hash(path: Path) -> tuple[str, int]:
+    """DVC's own hash of a file or directory, computed without DVC, and its size in bytes.
+
+    A directory's is the md5 of its sorted list of md5 and relative path, as JSON, with `.dir` behind it.
+    """
+    if not path.is_dir():
+        with open(path, "rb") as opened:
+            digest = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
+        return digest.hexdigest(), path.stat().st_size
+    files = sorted(
+        (file for file in path.rglob("*") if file.is_file()), key=lambda file: file.relative_to(path).as_posix()
+    )
+    entries, total = [], 0
+    for file in files:
+        md5, size = dvc_hash(file)
+        entries.append({"md5": md5, "relpath": file.relative_to(path).as_posix()})
+        total += size
+    listing = json.dumps(entries, sort_keys=True).encode()
+    return hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir", total
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True)

@@ -1,0 +1,158 @@
+"""The graph as a Prefect flow: `python -m flows.pipeline [--targets S,S] [--force] [--no-push] [--dry-run] [--commit]`.
+
+DVC decides whether a stage must run and remembers what it made; Prefect decides when and shows it. The flow lists
+no stage and calls no stage code: each stale stage of DVC's graph is one task, `dvc repro -s STAGE`, under a guard.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Annotated
+
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import ROOT, dvc, exports, gpu, graph, guard, showing, storage
+from flows.repro import committed_lock, push_if_needed
+from flows.stopping import Stop
+from textgan.errors import UserError, fail
+
+SLOTS = int(os.environ.get("TEXTGAN_SLOTS", "2"))
+"""Stages side by side on this machine; how fast, not what."""
+stop = Stop()
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def run_stage(name: str, pool: str, timeout_seconds: float | None, force: bool, pull: bool) -> dvc.Outcome:
+    """`dvc repro -s NAME`, once: a deterministic failure stays a failure."""
+    log = get_run_logger()
+    held = gpu.acquire(stop.is_set, log.info) if pool == "gpu" else None
+    try:
+        stop.check()
+        arguments = [*(["--force"] if force else []), *(["--pull"] if pull else []), "-s", name]
+        result = dvc.run(
+            "repro",
+            *arguments,
+            say=log.info,
+            timeout_seconds=timeout_seconds,
+            cwd=ROOT,
+            merge_errors=True,
+            on_start=stop.watch,
+            keep_open=() if held is None else (held,),
+        )
+    finally:
+        if held is not None:
+            os.close(held)
+    stop.check()
+    if result.code == guard.TIMED_OUT:
+        raise RuntimeError(f"{name}: ended after timeout_seconds {timeout_seconds:g} of its meta in dvc.yaml")
+    if result.code != 0:
+        raise RuntimeError(f"{name}: exit {result.code}: {' | '.join(result.tail[-3:])}")
+    return result.stages.get(name, dvc.Outcome("unchanged", 0.0))
+
+
+@task(task_run_name="push", retries=3, retry_delay_seconds=[2, 10, 60], cache_policy=NO_CACHE, persist_result=False)
+def push(identity: str) -> bool:
+    """Transfers may be tried again: the network's failures are nobody's fault. True where it pushed."""
+    stop.check()
+    return push_if_needed(identity, say=get_run_logger().info)
+
+
+@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=SLOTS))  # type: ignore[arg-type]
+def pipeline(
+    targets: list[str] | None = None,
+    force: bool = False,
+    push_after: bool = True,
+    dry_run: bool = False,
+    commit: bool = False,
+) -> dict[str, str]:
+    """Bring the graph, or what `targets` need, up to date; {stage: how}, how one of ran, restored, unchanged."""
+    log = get_run_logger()
+    stop.on_signals()
+    exports.link_all()
+    found = graph.read(ROOT, targets)
+    names = found.to_run(force)
+    log.info("%d stages, %d to run: %s", len(found.stages), len(names), ", ".join(names) or "none")
+    outcomes = {name: dvc.Outcome("unchanged", 0.0) for name in found.stages if name not in names}
+    if dry_run:
+        outcomes |= {name: dvc.Outcome("would run", 0.0) for name in names}
+        return {name: outcomes[name].how for name in found.stages}
+    remote = storage.ensure_started() if names or push_after else None
+    outcomes |= _run_stages(found, names, force, pull=remote is not None and remote.attached_to is not None)
+    failed = [name for name, outcome in outcomes.items() if outcome.how not in ("ran", "restored", "unchanged")]
+    showing.stages(found, outcomes)
+    if failed:
+        raise RuntimeError("; ".join(f"{name}: {outcomes[name].how}" for name in failed))
+    if push_after and remote is not None:
+        push(remote.identity)
+    showing.results(list(found.stages))
+    if commit:
+        commit_lock(log.info)
+    return {name: outcomes[name].how for name in found.stages}
+
+
+def _run_stages(found: graph.Graph, names: list[str], force: bool, pull: bool) -> dict[str, dvc.Outcome]:
+    """One task for each stage; a stage starts when those that it waits for are done, and not after a failed one."""
+    futures: dict[str, PrefectFuture[dvc.Outcome]] = {}
+    for name in names:
+        stage = found.stages[name]
+        futures[name] = run_stage.submit(  # type: ignore[call-overload]
+            name,
+            stage.pool,
+            stage.timeout_seconds,
+            force,
+            pull,
+            wait_for=[futures[above] for above in stage.waits_for if above in futures],
+        )
+    outcomes: dict[str, dvc.Outcome] = {}
+    for name, future in futures.items():
+        future.wait()
+        state = future.state
+        if state.is_completed():
+            outcomes[name] = future.result()
+        elif state.name == "NotReady":
+            outcomes[name] = dvc.Outcome("not started: a stage before it failed", 0.0)
+        else:
+            outcomes[name] = dvc.Outcome(f"failed: {state.message or state.name}", 0.0)
+    return outcomes
+
+
+def commit_lock(say: dvc.Say) -> None:
+    """Commit dvc.lock and git-tracked metrics where they changed, and tag the commit; other changes stay out of it."""
+    paths = [path for path in ("dvc.lock", "metrics", "params.yaml") if (ROOT / path).exists()]
+    status = subprocess.run(["git", "status", "--porcelain", "--", *paths], cwd=ROOT, capture_output=True, text=True)
+    if not status.stdout.strip():
+        say("nothing to commit")
+        return
+    before = committed_lock()
+    after = dvc.lock_outs((ROOT / "dvc.lock").read_text(encoding="utf-8"))
+    changed = sorted(name for name in after if after[name] != before.get(name))
+    subprocess.run(["git", "add", "--", *paths], cwd=ROOT, check=True)
+    message = f"Pipeline run: {', '.join(changed) or 'no output changed'}"
+    subprocess.run(["git", "commit", "-q", "-m", message, "--", *paths], cwd=ROOT, check=True)
+    say(message)
+
+
+def main(
+    targets: Annotated[str, typer.Option(help="Stages, separated by commas; default: all.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
+    no_push: Annotated[bool, typer.Option("--no-push", help="Leave the artifacts on this machine.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit dvc.lock afterwards.")] = False,
+) -> None:
+    """Run DVC's graph as a Prefect flow on this machine."""
+    names = [name for name in targets.split(",") if name]
+    outcomes = pipeline(names or None, force, not no_push, dry_run, commit)
+    for name, how in outcomes.items():
+        print(f"{name:<24} {how}")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except UserError as error:
+        fail(error)

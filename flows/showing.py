@@ -1,0 +1,46 @@
+"""What a finished run shows in the Prefect UI: stages, metrics, the sample grid, where the report is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows import ROOT, dvc, graph
+
+MAX_PICTURE_BYTES = 300_000
+"""A picture goes into the server's database as text: larger ones are left on disk and named."""
+
+
+def stages(found: graph.Graph, outcomes: dict[str, dvc.Outcome]) -> None:
+    """One row for each stage of the graph."""
+    rows = [
+        {"stage": name, "pool": found.stages[name].pool, "how": outcomes[name].how, "seconds": outcomes[name].seconds}
+        for name in found.stages
+    ]
+    create_table_artifact(key="stages", table=rows, description="What DVC did with each stage")
+
+
+def results(names: list[str]) -> None:
+    """Metrics, grids and the report's place, for those that exist."""
+    for path in sorted((ROOT / "metrics").glob("*.json")):
+        metrics = json.loads(path.read_text(encoding="utf-8")).get("metrics", {})
+        rows = [{"metric": name, "value": value} for name, value in sorted(metrics.items())]
+        create_table_artifact(key=f"metrics-{path.stem}", table=rows, description=f"{path.name} of this run")
+    lines = [f"Stages: {', '.join(names)}."]
+    report = ROOT / "report" / "index.html"
+    if report.exists():
+        lines.append(f"Report: `{report}` on the machine that ran it.")
+    for picture in sorted((ROOT / "metrics").glob("**/*.png"))[:4]:
+        lines.append(_embedded(picture))
+    create_markdown_artifact(key="report", markdown="\n\n".join(lines), description="Samples, and where the report is")
+
+
+def _embedded(picture: Path) -> str:
+    name = picture.relative_to(ROOT)
+    payload = picture.read_bytes()
+    if len(payload) > MAX_PICTURE_BYTES:
+        return f"`{name}` ({len(payload)} bytes) is on the machine that ran it."
+    return f"{name}\n\n![{name}](data:image/png;base64,{base64.b64encode(payload).decode()})"
