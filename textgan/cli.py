@@ -47,6 +47,9 @@ def _help(names: list[str]) -> str:
 
 
 SUMMARIES = {
+    "fetch": "download an official LSUN archive and unpack its LMDB",
+    "plan": "disk, hours and images that a preset will take",
+    "export-zip": "a built image set as StyleGAN's zip and dataset.json",
     "preset": "write params.yaml from a preset",
     "repro": "run the whole graph, push it, and say where the report is",
     "sample": "pictures from prompts, with a trained snapshot",
