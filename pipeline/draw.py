@@ -6,6 +6,8 @@ LMDB is written in key order by one process.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import io
@@ -14,9 +16,11 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import lmdb
 import numpy as np
@@ -32,7 +36,8 @@ from textgan.facts.drawn import picture_facts
 from textgan.facts.heldout import FILE as HELDOUT_FILE
 from textgan.facts.heldout import heldout
 from textgan.facts.wording import LANGUAGES, realise
-from textgan.files import publishing, write_bytes
+from textgan.files import publish_dir, publishing, unfinished_dir
+from textgan.params import DrawParams
 from textgan.progress import Progress
 from textgan.seeds import derive_seed
 
@@ -40,7 +45,10 @@ KINDS = ("cat", "car")
 CAPTIONS = 3
 """Captions of each language in annotations.jsonl."""
 _CHUNK = 16
+_TRANSACTION = 1000
 _PAGE = 4096
+Picture = tuple[str, dict[str, str], bytes]
+"""LMDB key, facts, encoded picture."""
 
 
 def picture(facts: dict[str, str], seed: int, index: int) -> np.ndarray:
@@ -62,21 +70,21 @@ def encode(image: np.ndarray, choice: float) -> bytes:
     return buffer.getvalue()
 
 
-def draw_one(seed: int, kind: str, index: int) -> tuple[str, dict[str, str], bytes]:
-    """(LMDB key, facts, encoded picture) of picture `index` of a kind."""
+def draw_one(seed: int, kind: str, index: int) -> Picture:
+    """Picture `index` of a kind; its key is the sha1 of its bytes, as in LSUN."""
     facts = picture_facts(seed, kind, index, heldout())
     value = encode(picture(facts, seed, index), derive_seed(seed, "draw", "format", kind, index) / 2**63)
     return hashlib.sha1(value, usedforsecurity=False).hexdigest(), facts, value
 
 
-def draw_export(out: Path, images: int, seed: int) -> None:
-    """Write OUT/cat and OUT/car, `images` pictures each, whole or not at all."""
-    workers = num_workers()
+def draw_export(directory: Path, images: int, seed: int) -> None:
+    """Write cat/, car/ (`images` pictures each) and heldout.json into an empty directory."""
     progress = Progress(images * len(KINDS), "draw")
-    with publishing(out) as built:
+    with _workers() as mapped:
         for kind in KINDS:
-            _write_kind(built / kind, _drawn(kind, images, seed, workers), seed, progress)
-        shutil.copyfile(HELDOUT_FILE, built / HELDOUT_FILE.name)
+            drawn = mapped(functools.partial(draw_one, seed, kind), range(images))
+            _write_kind(directory / kind, drawn, seed, progress)
+    shutil.copyfile(HELDOUT_FILE, directory / HELDOUT_FILE.name)
     progress.close()
 
 
@@ -90,36 +98,50 @@ def num_workers() -> int:
     return int(text)
 
 
-def _drawn(kind: str, images: int, seed: int, workers: int) -> Iterator[tuple[str, dict[str, str], bytes]]:
-    task = functools.partial(draw_one, seed, kind)
+@contextlib.contextmanager
+def _workers() -> Iterator[Callable[[Callable[[int], Picture], range], Iterable[Picture]]]:
+    """A map over indices, in any order, by as many processes as asked for."""
+    workers = num_workers()
     if workers == 1:
-        yield from map(task, range(images))
+        yield map
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(task, range(images), chunksize=_CHUNK)
+        yield functools.partial(pool.imap_unordered, chunksize=_CHUNK)
 
 
-def _write_kind(
-    directory: Path, drawn: Iterator[tuple[str, dict[str, str], bytes]], seed: int, progress: Progress
-) -> None:
-    pictures: dict[str, tuple[dict[str, str], bytes]] = {}
-    for key, facts, value in drawn:
-        pictures[key] = (facts, value)
-        progress.update()
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A picture that waits in the spool until all keys are known and can be written in order."""
+
+    facts: dict[str, str]
+    offset: int
+    length: int
+
+
+def _write_kind(directory: Path, drawn: Iterable[Picture], seed: int, progress: Progress) -> None:
     directory.mkdir(parents=True)
-    _write_lmdb(directory, {key.encode(): value for key, (_, value) in pictures.items()})
-    lines = [_annotation(key, pictures[key][0], seed) for key in sorted(pictures)]
-    write_bytes(directory / "annotations.jsonl", "".join(lines).encode())
+    pictures: dict[str, _Drawn] = {}
+    with tempfile.TemporaryFile(dir=directory) as spool:
+        for key, facts, value in drawn:
+            pictures[key] = _Drawn(facts, spool.tell(), len(value))
+            spool.write(value)
+            progress.update()
+        _write_lmdb(directory, pictures, spool)
+    with open(directory / "annotations.jsonl", "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(_annotation(key, pictures[key].facts, seed) for key in sorted(pictures))
 
 
-def _write_lmdb(directory: Path, values: dict[bytes, bytes]) -> None:
-    pages = sum(len(value) // _PAGE + 2 for value in values.values())
-    environment = lmdb.open(
-        str(directory), map_size=(2 * pages + 256) * _PAGE, lock=False, meminit=True, writemap=False, readahead=False
-    )
-    with environment, environment.begin(write=True) as transaction:
-        for key in sorted(values):
-            transaction.put(key, values[key], append=True)
+def _write_lmdb(directory: Path, pictures: dict[str, _Drawn], spool: IO[bytes]) -> None:
+    """data.mdb with the keys in order, in transactions of bounded memory; no lock file is left."""
+    pages = sum(drawn.length // _PAGE + 2 for drawn in pictures.values())
+    map_size = (2 * pages + 256) * _PAGE  # branch pages and copies of pages written by earlier transactions
+    keys = sorted(pictures)
+    with lmdb.open(str(directory), map_size=map_size, lock=False, meminit=True, readahead=False) as environment:
+        for start in range(0, len(keys), _TRANSACTION):
+            with environment.begin(write=True) as transaction:
+                for key in keys[start : start + _TRANSACTION]:
+                    spool.seek(pictures[key].offset)
+                    transaction.put(key.encode(), spool.read(pictures[key].length), append=True)
 
 
 def _annotation(key: str, facts: dict[str, str], seed: int) -> str:
@@ -131,15 +153,37 @@ def _annotation(key: str, facts: dict[str, str], seed: int) -> str:
     return json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def check_place(out: Path) -> None:
+    """Refuse to replace anything but an earlier drawn export."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir() or out.is_symlink():
+        raise UserError(f"{out}: exists and is no directory; name a new one")
+    if out.resolve() == Path.cwd():
+        raise UserError(f"{out}: is the current directory; name a new one in it")
+    entries = {path.name for path in out.iterdir()}
+    ours = HELDOUT_FILE.name in entries and entries <= {*KINDS, HELDOUT_FILE.name}
+    if entries and not (ours and all((out / kind / "annotations.jsonl").is_file() for kind in KINDS)):
+        raise UserError(f"{out}: is not empty and no drawn export; name a new or empty directory")
+
+
 def sample_export(
-    out: Annotated[Path, typer.Argument(help="directory to write, with cat/ and car/ in it")],
+    out: Annotated[Path, typer.Argument(help="directory to write, with cat/ and car/ in it; a drawn one is replaced")],
     images: Annotated[int, typer.Option(help="pictures of each kind")] = 4000,
     seed: Annotated[int, typer.Option(help="another seed, other pictures")] = 0,
 ) -> None:
     """Draw LSUN-format exports of cats and cars whose facts are known."""
-    if images < 1:
-        raise UserError(f"sample-export: --images is {images}; it must be at least 1")
-    draw_export(out, images, seed)
+    rule = DrawParams(images=1, seed=0)  # the limits of `images` are stated once, in textgan.params
+    try:
+        dataclasses.replace(rule, images=images)
+    except ValueError as error:
+        raise UserError(f"sample-export: --{error}") from None
+    check_place(out)
+    try:
+        with publishing(out) as built:
+            draw_export(built, images, seed)
+    except (OSError, lmdb.Error) as error:
+        raise UserError(f"{out}: cannot be written: {error}") from None
     print(f"{out}: {images} pictures each of {', '.join(KINDS)}, drawn with seed {seed}")
 
 
@@ -151,7 +195,15 @@ def main() -> None:
     drawings = params.load().draw
     if name not in drawings:
         raise UserError(f"{params.PARAMS_FILE}: draw has no {name!r}; it has {', '.join(sorted(drawings)) or 'none'}")
-    draw_export(Path("data/exports") / name, drawings[name].images, drawings[name].seed)
+    numbers, out = drawings[name], Path("data/exports") / name
+    unfinished = unfinished_dir("draw", {"dataset": name, **dataclasses.asdict(numbers)})
+    shutil.rmtree(unfinished)  # what a killed run left; drawing is quick and starts again
+    unfinished.mkdir()
+    try:
+        draw_export(unfinished, numbers.images, numbers.seed)
+        publish_dir(unfinished, out)
+    except (OSError, lmdb.Error) as error:
+        raise UserError(f"{out}: cannot be written: {error}") from None
 
 
 if __name__ == "__main__":

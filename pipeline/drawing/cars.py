@@ -32,7 +32,7 @@ class _Body:
     """Where the side glass is divided, x at the belt."""
     glass_from: float = -2.0
     """The side glass begins here."""
-    wheel: float = 0.19
+    wheel: float = 0.21
     axles: tuple[float, float] = (-0.6, 0.62)
     length: float = 1.0
 
@@ -46,12 +46,12 @@ _BODIES = {
         -0.5, -0.4, -0.46, points(-0.88, -0.5, -0.7, -0.88, 0.06, -0.88, 0.46, -0.5), (-0.2,), length=0.92
     ),
     "suv": _Body(
-        -0.58, -0.5, -0.54, points(-0.92, -0.58, -0.84, -0.98, 0.14, -0.98, 0.42, -0.58), (-0.46, -0.06), wheel=0.23
+        -0.58, -0.5, -0.54, points(-0.92, -0.58, -0.84, -0.98, 0.14, -0.98, 0.42, -0.58), (-0.46, -0.06), wheel=0.25
     ),
     "van": _Body(
         -0.56, -0.46, -0.56, points(-0.98, -0.56, -0.95, -1.08, 0.48, -1.08, 0.82, -0.56), (0.3,), glass_from=0.02
     ),
-    "pickup": _Body(-0.52, -0.48, -0.5, points(-0.16, -0.52, -0.1, -0.9, 0.22, -0.9, 0.46, -0.52), (), wheel=0.22),
+    "pickup": _Body(-0.52, -0.48, -0.5, points(-0.16, -0.52, -0.1, -0.9, 0.22, -0.9, 0.46, -0.52), (), wheel=0.24),
     "convertible": _Body(-0.46, -0.36, -0.43, points(), (), axles=(-0.62, 0.64)),
 }
 
@@ -60,7 +60,7 @@ def car(facts: dict[str, str], rng: np.random.Generator) -> Sketch:
     """The sketch of a car with these facts (colour, body)."""
     sketch = Sketch(OBJECT_PALETTE[facts["colour"]])
     body = _BODIES[facts["body"]]
-    stretch = np.array([body.length * rng.uniform(0.97, 1.03), rng.uniform(0.97, 1.05)])
+    stretch = np.array([body.length * rng.uniform(0.97, 1.03), rng.uniform(1.12, 1.22)])
     if facts["body"] == "convertible":
         _open_top(sketch, stretch)
     else:
@@ -75,8 +75,8 @@ def car(facts: dict[str, str], rng: np.random.Generator) -> Sketch:
 
 
 def _glass_colour(paint: RGB) -> RGB:
-    """Dark glass, but light on dark paint, or the windows would not be seen."""
-    return (150, 168, 186) if max(paint) < 130 else (52, 62, 76)
+    """Dark glass, but light on black paint, or the windows would not be seen."""
+    return (150, 168, 186) if max(paint) < 80 else (52, 62, 76)
 
 
 def _glass(sketch: Sketch, body: _Body, stretch: np.ndarray) -> None:

@@ -35,7 +35,7 @@ def render(sketch: Sketch, facts: dict[str, str], rng: np.random.Generator, furr
     left, top = (width - square) // 2, (height - square) // 2
     low, high = sketch.bounds()
     extent = high - low
-    longer = square * (FRAMING_SIZE[facts["framing"]] + rng.uniform(-0.03, 0.03))
+    longer = square * (FRAMING_SIZE[facts["framing"]] + rng.uniform(-0.025, 0.025))
     scale = longer / extent.max()
     object_width, object_height = extent * scale / square
     centre = _centre(facts["side"], object_width, rng)
@@ -119,6 +119,6 @@ def _backdrop(
     light = 1 + slope + 0.02 * clouds - 0.09 * ground
     middle_x, middle_y, reach = foot
     distance = ((x - middle_x) / (reach * 1.05)) ** 2 + ((y - middle_y) / (reach * 0.16 + 4)) ** 2
-    light *= 1 - 0.34 / (1 + distance**2)
+    light *= 1 - 0.28 / (1 + distance**2)
     full = Image.fromarray((gain * light).astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(full)[..., None] * np.array(colour, dtype=np.float32)

@@ -41,7 +41,7 @@ TOO_NEAR: frozenset[tuple[str, str]] = frozenset(
 """(object colour, background) pairs hard to tell apart: never drawn, nor are pairs of one name."""
 INVISIBLE_PATTERNS: frozenset[tuple[str, str]] = frozenset({("white", "bicolour"), ("black", "pointed")})
 """(colour, pattern) of cats where the second tone would be the first."""
-FRAMING_SIZE = {"closeup": 0.82, "body": 0.62, "far": 0.46}
+FRAMING_SIZE = {"closeup": 0.85, "body": 0.66, "far": 0.5}
 """Longer side of the object's bounding box as a part of the central square."""
 
 PATTERNS = ("solid", "tabby", "bicolour", "pointed", "tortoiseshell")
