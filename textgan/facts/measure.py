@@ -174,7 +174,7 @@ def object_colour(lab: np.ndarray, mask: np.ndarray) -> tuple[list[str], np.ndar
     trust = 1 / (1 + (distances.min(1) / 20) ** 2)  # a pixel far from every name says little
     size = len(prototypes.names)
     votes = np.bincount(picture * size + winner, weights=trust, minlength=len(lab) * size).reshape(len(lab), size)
-    votes *= np.array([_VOTE_WEIGHTS.get(name, 1.0) for name in prototypes.names])
+    votes = votes * np.array([_VOTE_WEIGHTS.get(name, 1.0) for name in prototypes.names])
     ordered = np.sort(votes, axis=1)
     lead = (ordered[:, -1] - ordered[:, -2]) / np.maximum(ordered[:, -1] + ordered[:, -2], 1e-6)
     return [prototypes.names[idx] for idx in votes.argmax(1)], lead
