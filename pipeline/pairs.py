@@ -24,7 +24,7 @@ from textgan.files import publishing, sha256_file, write_bytes, write_json
 from textgan.params import PairsParams
 from textgan.progress import Progress
 from textgan.records import SPLITS
-from textgan.text import Vocabulary, words
+from textgan.text import UNK_ID, Vocabulary, words
 
 CAPTIONS, OUT = Path("data/captions"), Path("data/pairs")
 SCHEMA = pa.schema(
@@ -112,7 +112,7 @@ def pair_table(
             statistics.captions[caption] += 1
             statistics.lengths[len(tokens)] += 1
             statistics.tokens.update(tokens)
-            statistics.unknown += sum(token not in vocabulary.ids for token in tokens)
+            statistics.unknown += sum(vocabulary.id_of(token) == UNK_ID for token in tokens)
             statistics.cut += len(tokens) > params.max_tokens - 2
             token_ids.append(vocabulary.encode(tokens, params.max_tokens))
         statistics.images += 1
@@ -136,7 +136,9 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
     if not shards["train"]:
         raise UserError(f"{captions}: has no train-*.parquet; run the stage captions first")
     vocabulary = Vocabulary.from_counts(
-        count_words([pd.read_parquet(path) for path in shards["train"]], params.languages), params.min_count
+        count_words([pd.read_parquet(path) for path in shards["train"]], params.languages),
+        params.min_count,
+        tuple(params.languages) if params.stem else (),
     )
     progress = Progress(sum(map(len, shards.values())), f"pairs {name}", "shards")
     manifest: dict[str, Any] = {"format": 1, "dataset": name, "languages": params.languages, "splits": {}}

@@ -113,3 +113,12 @@ def test_a_changed_vocabulary_is_refused(tmp_path):
     path.write_text("[]")
     with pytest.raises(UserError, match="no vocabulary"):
         Vocabulary.load(path)
+
+
+def test_stemming_joins_forms():
+    """With stemmers, the forms of a word share an id, in both languages, and the hash tells it."""
+    vocabulary = Vocabulary.from_counts({"gato": 2, "gatos": 1, "roja": 1, "sitting": 4}, stemmed=("en", "es"))
+    assert len(vocabulary) == len(RESERVED) + 3
+    assert vocabulary.id_of("rojas") == vocabulary.id_of("roja") != UNK_ID
+    assert vocabulary.id_of("sits") == vocabulary.id_of("sitting") != UNK_ID
+    assert vocabulary.sha256 != Vocabulary(vocabulary.words, vocabulary.counts).sha256

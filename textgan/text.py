@@ -12,6 +12,7 @@ import html
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from textgan.errors import UserError
 from textgan.files import to_json
 
 if TYPE_CHECKING:
+    from nltk.stem.snowball import SnowballStemmer
     from nltk.tokenize import NLTKWordTokenizer
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
@@ -86,6 +88,27 @@ def _tokenizer() -> NLTKWordTokenizer:
     return NLTKWordTokenizer()
 
 
+STEMMERS = {"en": "english", "es": "spanish"}
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def stem(word: str, languages: tuple[str, ...]) -> str:
+    """The word through Snowball's stemmer of each language in turn.
+
+    A prompt does not say its language, so all of a vocabulary's stemmers see every word.
+    """
+    for language in languages:
+        word = _stemmer(language).stem(word)
+    return word
+
+
+@functools.cache
+def _stemmer(language: str) -> SnowballStemmer:
+    from nltk.stem.snowball import SnowballStemmer
+
+    return SnowballStemmer(STEMMERS[language])
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """An ordered list of words; id = position; ids 0 to 3 are pad, unk, bos, eos."""
@@ -93,6 +116,8 @@ class Vocabulary:
     words: tuple[str, ...]
     counts: tuple[int, ...]
     """How often each word was seen in the train split; 0 for the reserved ones."""
+    stemmed: tuple[str, ...] = ()
+    """Languages whose stemmers words go through before they are looked up; then `words` are stems."""
     ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,17 +128,20 @@ class Vocabulary:
         object.__setattr__(self, "ids", {word: idx for idx, word in enumerate(self.words)})
 
     @classmethod
-    def from_counts(cls, counts: Mapping[str, int], min_count: int = 1) -> Vocabulary:
+    def from_counts(cls, seen: Mapping[str, int], min_count: int = 1, stemmed: tuple[str, ...] = ()) -> Vocabulary:
         """Words seen at least `min_count` times, the most frequent first, equals in alphabetical order."""
+        counts: Counter[str] = Counter()
+        for word, count in seen.items():
+            counts[stem(word, stemmed)] += count
         kept = sorted((word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word))
-        return cls((*RESERVED, *kept), (0,) * len(RESERVED) + tuple(counts[word] for word in kept))
+        return cls((*RESERVED, *kept), (0,) * len(RESERVED) + tuple(counts[word] for word in kept), stemmed)
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
         """Read `vocabulary.json`; a text that does not have its recorded hash is refused."""
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            vocabulary = cls(tuple(value["words"]), tuple(value["counts"]))
+            vocabulary = cls(tuple(value["words"]), tuple(value["counts"]), tuple(value.get("stemmed", ())))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; the stage pairs writes it") from None
         except (KeyError, TypeError, ValueError) as error:
@@ -124,23 +152,28 @@ class Vocabulary:
 
     @property
     def sha256(self) -> str:
-        """Hex sha256 of the words, one a line: what a snapshot records."""
-        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
+        """Hex sha256 of the words and stemmers, one a line: what a snapshot records."""
+        return hashlib.sha256("\n".join((*self.words, *self.stemmed)).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The text of `vocabulary.json`."""
-        return to_json({"format": 1, "words": self.words, "counts": self.counts, "sha256": self.sha256})
+        value = {"words": self.words, "counts": self.counts, "stemmed": self.stemmed, "sha256": self.sha256}
+        return to_json({"format": 1, **value})
 
     def __len__(self) -> int:
         return len(self.words)
 
+    def id_of(self, word: str) -> int:
+        """The id of a word, unk where it is unknown."""
+        return self.ids.get(stem(word, self.stemmed) if self.stemmed else word, UNK_ID)
+
     def encode(self, tokens: Iterable[str], max_tokens: int) -> list[int]:
         """bos, the ids of the words (unk where unknown), eos; at most `max_tokens` in all."""
-        ids = [self.ids.get(token, UNK_ID) for token in tokens]
+        ids = [self.id_of(token) for token in tokens]
         return [BOS_ID, *ids[: max_tokens - 2], EOS_ID]
 
     def decode(self, token_ids: Iterable[int]) -> list[str]:
-        """The words of ids, without pad, bos and eos."""
+        """The words (or stems) of ids, without pad, bos and eos."""
         return [self.words[token_id] for token_id in token_ids if token_id not in (PAD_ID, BOS_ID, EOS_ID)]
 
     def suggest(self, word: str, count: int = 3) -> list[str]:
@@ -167,4 +200,4 @@ def encode_prompt(text: str, vocabulary: Vocabulary, max_tokens: int) -> list[in
 
 def unknown_words(text: str, vocabulary: Vocabulary) -> dict[str, list[str]]:
     """Words of a prompt that the vocabulary lacks, each with known words near it."""
-    return {word: vocabulary.suggest(word) for word in dict.fromkeys(words(text)) if word not in vocabulary.ids}
+    return {word: vocabulary.suggest(word) for word in dict.fromkeys(words(text)) if vocabulary.id_of(word) == UNK_ID}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.captioners import Claims, Picture, kind_of_export
-from textgan.facts.measure import measure_tone
+from textgan.facts.colour import measure_tone
 
 
 class MeasuredCaptioner:
@@ -20,5 +20,6 @@ class MeasuredCaptioner:
         for picture in pictures:
             assert picture.pixels is not None
             kind = kind_of_export(picture.export)
-            claims.append(Claims((*((kind,) if kind else ()), *measure_tone(picture.pixels))))
+            tones = [fact for fact in measure_tone(picture.pixels) if fact.name in ("background_tone", "light")]
+            claims.append(Claims((*((kind,) if kind else ()), *tones)))
         return claims
