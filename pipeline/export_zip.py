@@ -242,7 +242,7 @@ def _kinds_of_pairs(pairs: Path, splits: tuple[str, ...]) -> dict[str, str]:
             table = parquet.read_table(file, columns=["sample_key", "facts"])
             for key, facts in zip(table["sample_key"].to_pylist(), table["facts"].to_pylist(), strict=True):
                 kind = json.loads(facts).get("kind")
-                if kind is not None:
+                if kind in VALUES["kind"]:
                     known[key] = kind
     return known
 
