@@ -54,8 +54,13 @@ SUMMARIES = {
     "repro": "run the whole graph, push it, and say where the report is",
     "sample": "pictures from prompts, with a trained snapshot",
     "sample-export": "draw LSUN-format exports whose facts are known",
+    "exports": "link the LSUN exports that params.yaml names",
     "storage": "start, stop, inspect or attach the S3 storage",
     "reproduce": "make a commit's result again and give a verdict",
+    "publish": "this commit's result as an immutable release in the storage",
+    "releases": "list the releases of the storage, or check one",
+    "fetch-release": "a release as a directory, every file verified",
+    "lineage": "which data, parameters, code and commit made a file",
 }
 """One line each, kept here so that the listing imports nothing."""
 

@@ -1,0 +1,101 @@
+"""A git and DVC repository of three stages in a row for each of two datasets, made of a few bytes and no torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+
+DVC_YAML = """\
+stages:
+  first:
+    foreach: ${datasets}
+    do:
+      cmd: python work.py out/first-${key} params.yaml
+      params:
+        - datasets.${key}.seed
+      outs:
+        - out/first-${key}
+      meta: {pool: cpu, timeout_seconds: 60}
+  middle:
+    foreach: ${datasets}
+    do:
+      cmd: python work.py out/middle-${key} out/first-${key}
+      deps:
+        - out/first-${key}
+        - work.py
+      outs:
+        - out/middle-${key}
+      meta: {pool: gpu, timeout_seconds: 60}
+  evaluate:
+    foreach: ${datasets}
+    do:
+      cmd: python work.py metrics/${key}.json out/middle-${key}
+      deps:
+        - out/middle-${key}
+      metrics:
+        - metrics/${key}.json:
+            cache: false
+      meta: {pool: cpu, timeout_seconds: 60}
+"""
+PARAMS = """\
+preset: tiny
+draw: {}
+datasets:
+  one: {seed: 1, exports: []}
+  two: {seed: 2, exports: []}
+"""
+WORK = """\
+import hashlib, json, os, sys, time
+from pathlib import Path
+out, source = map(Path, sys.argv[1:])
+out.parent.mkdir(exist_ok=True)
+if os.environ.get("WORK_PIDS"):
+    with open(os.environ["WORK_PIDS"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+if os.environ.get("WORK_FAILS", "never") in str(out):
+    sys.exit("error: work.py was told to fail")
+time.sleep(float(os.environ.get("WORK_SECONDS", "0")) if os.environ.get("WORK_SLOW", "") in str(out) else 0)
+text = "".join(file.read_text() for file in sorted(source.rglob("*")) if file.is_file()) or (
+    source.read_text() if source.is_file() else "")
+digest = hashlib.sha256(f"{out}{text}".encode()).hexdigest()
+if out.suffix == ".json":
+    out.write_text(json.dumps({"metrics": {"score": int(digest[:4], 16)}}))
+else:
+    out.mkdir()
+    (out / "result.txt").write_text(digest)
+    (out / "more").mkdir()
+    (out / "more" / "first.txt").write_text(digest[::-1])
+"""
+
+
+def make(place: Path) -> Path:
+    """The repository, committed, nothing of it run."""
+    place.mkdir(parents=True)
+    (place / ".dvc").mkdir()
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
+        shutil.copy(REPOSITORY / name, place / name)
+    (place / "dvc.yaml").write_text(DVC_YAML, encoding="utf-8")
+    (place / "params.yaml").write_text(PARAMS, encoding="utf-8")
+    (place / "work.py").write_text(WORK, encoding="utf-8")
+    (place / "requirements.lock").write_text("# empty\n", encoding="utf-8")
+    (place / ".gitignore").write_text("/out\n.state\n/runs\n/pids\n", encoding="utf-8")
+    git(place, "init", "-q", "-b", "main")
+    commit(place, "the graph")
+    return place
+
+
+def commit(place: Path, message: str) -> str:
+    """Commit everything; the commit's hash."""
+    git(place, "add", "-A")
+    git(place, "commit", "-q", "-m", message)
+    return git(place, "rev-parse", "HEAD")
+
+
+def git(place: Path, *arguments: str) -> str:
+    """A git command that depends on nobody's configuration."""
+    settings = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *settings, *arguments], cwd=place, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
