@@ -1,1 +1,291 @@
-"""Which export rows, parameters, code and commit made a file (in work)."""
+"""`textgan lineage PATH|HASH`: which export rows, parameters, code and commit made a file.
+
+The present dvc.lock and those of all commits say which stage made it from what; the commit's own files say whether
+the code is that commit's; shards, inventory and captions say which LMDB keys are in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows import history
+from flows.history import Commit, Entry, StageRecord
+from flows.rows import Row, content, count_rows, find_rows, sample_keys, split_member
+from textgan.errors import UserError
+from textgan.files import sha256_file, to_json
+
+EXPORTS = "data/exports/"
+SHOWN_KEYS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file as one dvc.lock records it: the out that holds it, and the stage that made that."""
+
+    path: str
+    md5: str
+    out: Entry
+    stage: StageRecord
+    commit: Commit | None
+    """The commit whose lock this is; None for the present, uncommitted one."""
+    lock: dict[str, StageRecord]
+
+
+@dataclass(slots=True)
+class Lineage:
+    """The answer."""
+
+    path: str
+    md5: str
+    out: str
+    commit: str | None
+    date: str
+    subject: str
+    also_in: int
+    """Further commits whose dvc.lock records the same out."""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    """From the one that made the file up to the sources: name, cmd, params, code, inputs."""
+    exports: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Row] | None = None
+    """LMDB entries in the file; None where it has no sample keys."""
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """{export: {split or reason of rejection: entries}} of the dataset."""
+    notes: list[str] = field(default_factory=list)
+
+
+def lineage(
+    what: Annotated[str, typer.Argument(help="A path, or an md5 or sha256 (8 digits or more).")],
+    keys: Annotated[bool, typer.Option("--keys", help="Print every LMDB key.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say which export rows, parameters, code and commit made a file."""
+    answer = trace(what)
+    if as_json:
+        print(to_json(asdict(answer)), end="")
+    else:
+        for line in lines_of(answer, keys):
+            print(line)
+
+
+def lines_of(answer: Lineage, keys: bool = False) -> list[str]:
+    """The answer in words."""
+    commit = f"commit {answer.commit}" if answer.commit else "no commit yet; the present dvc.lock"
+    lines = [answer.path, f"  md5 {answer.md5}, in {answer.out}", f"  first recorded by {commit}"]
+    if answer.commit:
+        later = f"; {answer.also_in} more commits record the same" if answer.also_in else ""
+        lines.append(f"  {answer.date[:10]} {answer.subject}{later}")
+    for stage in answer.stages:
+        lines += [f"stage {stage['name']}: {stage['cmd']}"]
+        lines += [
+            f"  param {key}: {json.dumps(value, sort_keys=True)}" for key, value in sorted(stage["params"].items())
+        ]
+        lines += [f"  input {dep['path']} (md5 {dep['md5']})" for dep in stage["inputs"]]
+        by_commit: dict[str | None, list[str]] = {}
+        for dep in stage["code"]:
+            by_commit.setdefault(dep["commit"], []).append(dep["path"])
+        for sha, paths in by_commit.items():
+            lines.append(f"  code {'of commit ' + sha[:12] if sha else 'NEVER COMMITTED'}: {', '.join(paths)}")
+    for export in answer.exports:
+        source = f"drawn with {json.dumps(export['drawn'], sort_keys=True)}" if export["drawn"] else "a given export"
+        lines.append(f"export {export['path']}: {source}, {export['size']:,} bytes, md5 {export['md5']}")
+    for name, counts in sorted(answer.counts.items()):
+        shown = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
+        lines.append(f"entries of {name}: {shown}")
+    if answer.rows is not None:
+        lines.append(f"made of {len(answer.rows):,} LMDB entries:")
+        shown_rows = answer.rows if keys else answer.rows[:SHOWN_KEYS]
+        lines += [
+            f"  {row.export}  {row.lmdb_key}  (sample {row.sample_key}, value sha256 {row.sha256})"
+            for row in shown_rows
+        ]
+        if len(shown_rows) < len(answer.rows):
+            lines.append(f"  and {len(answer.rows) - len(shown_rows):,} more; --keys prints all")
+    return lines + [f"note: {note}" for note in answer.notes]
+
+
+def trace(what: str) -> Lineage:
+    """Find a file by path or hash and follow it to its sources. Raises UserError where nothing recorded it."""
+    what, member = split_member(what)
+    made, also_in = find(what)
+    answer = Lineage(
+        made.path,
+        made.md5,
+        made.out.path,
+        made.commit.sha if made.commit else None,
+        made.commit.date if made.commit else "",
+        made.commit.subject if made.commit else "not committed",
+        also_in,
+    )
+    code_of = _Code(made.commit)
+    for stage in upstream(made.stage, made.lock):
+        produced = {out.path for other in made.lock.values() for out in other.outs}
+        inputs = [dep for dep in stage.deps if dep.path in produced or dep.path.startswith(EXPORTS)]
+        code = [dep for dep in stage.deps if dep not in inputs]
+        answer.stages.append(
+            {
+                "name": stage.name,
+                "cmd": stage.cmd,
+                "params": stage.params,
+                "inputs": [asdict(dep) for dep in inputs],
+                "code": [{"path": dep.path, "md5": dep.md5, "commit": code_of.commit(dep)} for dep in code],
+            }
+        )
+        drawn = [out for out in stage.outs if out.path.startswith(EXPORTS)]
+        real = [dep for dep in inputs if dep.path not in produced]
+        answer.exports += [asdict(out) | {"drawn": stage.params} for out in drawn]
+        answer.exports += [asdict(dep) | {"drawn": None} for dep in real]
+    answer.notes += code_of.notes
+    inventory = next((stage.outs for stage in upstream(made.stage, made.lock) if stage.name.startswith("ingest")), ())
+    for out in inventory:
+        files = _files(out)
+        name = f"{out.path}/inventory.parquet"
+        place = content(name, files.get(name, ""))
+        if place is None:
+            answer.notes.append(f"{name} of md5 {files.get(name, out.md5)} is not here; `dvc pull` brings it")
+            continue
+        answer.counts = count_rows(place)
+        keys = sample_keys(made.path, made.md5, member)
+        if keys is not None:
+            answer.rows = find_rows(place, keys)
+    return answer
+
+
+def find(what: str) -> tuple[Made, int]:
+    """The newest record of a path or hash, and how many further commits have the same."""
+    places: list[tuple[Commit | None, dict[str, StageRecord]]] = []
+    if history.LOCK_FILE.is_file():
+        places.append((None, history.present_lock()))
+    parsed: dict[str, dict[str, StageRecord]] = {}
+    for commit in history.commits_with_lock():
+        if commit.blob not in parsed:
+            parsed[commit.blob] = history.parse_lock(history.blob(commit.blob), f"{commit.sha[:12]}:dvc.lock")
+        places.append((commit, parsed[commit.blob]))
+    looked = (_look(wanted, *place) for wanted in _candidates(what) for place in places)
+    found = next((made for made in looked if made is not None), None)
+    if found is None:
+        raise UserError(
+            f"lineage: {what}: none of the {len(places)} dvc.lock files of this tree and its history has it"
+        )
+    same = [commit for commit, lock in places if commit and found.stage.same_outs(lock.get(found.stage.name))]
+    if not same:
+        return found, 0
+    # The oldest of the commits that record these bytes made them; those after it kept them.
+    oldest = same[-1]
+    lock = parsed[oldest.blob]
+    return Made(found.path, found.md5, found.out, lock[found.stage.name], oldest, lock), len(same) - 1
+
+
+def upstream(stage: StageRecord, lock: dict[str, StageRecord]) -> list[StageRecord]:
+    """The stage and all that it stands on, nearest first."""
+    makers = {out.path: other for other in lock.values() for out in other.outs}
+    order: list[StageRecord] = []
+    todo = [stage]
+    while todo:
+        current = todo.pop(0)
+        if current.name in [seen.name for seen in order]:
+            continue
+        order.append(current)
+        for dep in current.deps:
+            todo += [makers[path] for path in makers if _is_within(dep.path, path) or _is_within(path, dep.path)]
+    return order
+
+
+def _candidates(what: str) -> Iterator[tuple[str, str]]:
+    """What is meant: ('path', relative path) or ('hash', md5 prefix); a sha256 becomes a path of this tree."""
+    path, text = Path(what), what.lower()
+    if re.fullmatch(r"[0-9a-f]{8,64}(\.dir)?", text) and not path.exists():
+        if len(text.removesuffix(history.DIRECTORY)) <= 32:
+            yield "hash", text
+        if place := _by_sha256(text):
+            yield "path", place
+        return
+    absolute = Path.cwd() / path
+    if not absolute.is_relative_to(Path.cwd()) or ".." in path.parts:
+        raise UserError(f"lineage: {what}: not in this repository, {Path.cwd()}")
+    yield "path", absolute.relative_to(Path.cwd()).as_posix()
+
+
+def _by_sha256(text: str) -> str:
+    """Path of the file in this tree whose sha256 begins so: as manifests state it, else read; empty where none has."""
+    unstated = []
+    for stage in history.present_lock().values() if history.LOCK_FILE.is_file() else ():
+        for out in stage.outs:
+            stated = _stated(Path(out.path) / "manifest.json")
+            for path, sha256 in stated.items():
+                if sha256.startswith(text):
+                    return path
+            if not out.path.startswith(EXPORTS):
+                unstated += [path for path in _files(out) if path not in stated]
+    for name in sorted(unstated):
+        if Path(name).is_file() and sha256_file(Path(name)).startswith(text):
+            return name
+    return ""
+
+
+def _stated(manifest: Path) -> dict[str, str]:
+    """{path: sha256} of the shards that a manifest lists; reading all of LSUN would take minutes."""
+    if not manifest.is_file():
+        return {}
+    splits = json.loads(manifest.read_text(encoding="utf-8")).get("splits", {})
+    shards = [shard for part in splits.values() for shard in part.get("shards", [])]
+    return {f"{manifest.parent.as_posix()}/{shard['name']}": shard.get("sha256", "") for shard in shards}
+
+
+def _look(wanted: tuple[str, str], commit: Commit | None, lock: dict[str, StageRecord]) -> Made | None:
+    """The out of one lock that is, or holds, what is looked for."""
+    kind, text = wanted
+    for stage in lock.values():
+        for out in stage.outs:
+            if (kind == "path" and out.path == text) or (kind == "hash" and out.md5.startswith(text)):
+                return Made(out.path, out.md5, out, stage, commit, lock)
+            if not out.md5.endswith(history.DIRECTORY) or (kind == "path" and not _is_within(text, out.path)):
+                continue
+            for path, md5 in _files(out).items():
+                if (kind == "path" and path == text) or (kind == "hash" and md5.startswith(text)):
+                    return Made(path, md5, out, stage, commit, lock)
+    return None
+
+
+def _files(out: Entry) -> dict[str, str]:
+    """Files of an out whose listing is in the cache; none where it is not."""
+    try:
+        return history.files_of(out)
+    except UserError:
+        return {}
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")
+
+
+class _Code:
+    """Which commit has the code that a lock names: the lock's own, or the newest one that has these bytes."""
+
+    def __init__(self, commit: Commit | None) -> None:
+        self.at = commit.sha if commit else "HEAD"
+        self.known: dict[tuple[str, str], str | None] = {}
+        self.notes: list[str] = []
+
+    def commit(self, dep: Entry) -> str | None:
+        """A commit hash; None where no commit has these bytes."""
+        key = (dep.path, dep.md5)
+        if key not in self.known:
+            self.known[key] = self._search(dep)
+            if self.known[key] is None:
+                self.notes.append(f"no commit has {dep.path} with md5 {dep.md5}: the code that ran was never committed")
+        return self.known[key]
+
+    def _search(self, dep: Entry) -> str | None:
+        if history.md5_at(self.at, dep.path) == dep.md5:
+            return history.git("rev-parse", self.at).strip()
+        for sha in history.git("log", "--all", "--format=%H", "--", dep.path).split():
+            if history.md5_at(sha, dep.path) == dep.md5:
+                return sha
+        return None
