@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -15,7 +19,7 @@ stages:
     do:
       cmd: python work.py out/first-${key} params.yaml
       params:
-        - datasets.${key}.seed
+        - draw.${key}.seed
       outs:
         - out/first-${key}
       meta: {pool: cpu, timeout_seconds: 60}
@@ -39,13 +43,6 @@ stages:
         - metrics/${key}.json:
             cache: false
       meta: {pool: cpu, timeout_seconds: 60}
-"""
-PARAMS = """\
-preset: tiny
-draw: {}
-datasets:
-  one: {seed: 1, exports: []}
-  two: {seed: 2, exports: []}
 """
 WORK = """\
 import hashlib, json, os, sys, time
@@ -71,6 +68,14 @@ else:
 """
 
 
+def params() -> dict[str, Any]:
+    """Complete parameters of two datasets, one and two, both said to be drawn (seeds 1 and 2)."""
+    sample = yaml.safe_load((REPOSITORY / "presets" / "sample.yaml").read_text(encoding="utf-8"))
+    [dataset] = sample["datasets"].values()
+    draw = {"one": {"images": 1, "seed": 1}, "two": {"images": 1, "seed": 2}}
+    return {"preset": "tiny", "draw": draw, "datasets": {name: copy.deepcopy(dataset) for name in draw}}
+
+
 def make(place: Path) -> Path:
     """The repository, committed, nothing of it run."""
     place.mkdir(parents=True)
@@ -78,7 +83,7 @@ def make(place: Path) -> Path:
     for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
         shutil.copy(REPOSITORY / name, place / name)
     (place / "dvc.yaml").write_text(DVC_YAML, encoding="utf-8")
-    (place / "params.yaml").write_text(PARAMS, encoding="utf-8")
+    (place / "params.yaml").write_text(yaml.safe_dump(params()), encoding="utf-8")
     (place / "work.py").write_text(WORK, encoding="utf-8")
     (place / "requirements.lock").write_text("# empty\n", encoding="utf-8")
     (place / ".gitignore").write_text("/out\n.state\n/runs\n/pids\n", encoding="utf-8")

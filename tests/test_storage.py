@@ -1,0 +1,152 @@
+"""The embedded storage, with a real server: started once, survives a kill, belongs to one clone, keeps its keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import remote, seaweed, storage
+from textgan.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone with a running storage."""
+    place = tmp_path_factory.mktemp("first")
+    before = Path.cwd()
+    os.chdir(place)
+    (place / ".dvc").mkdir()
+    try:
+        storage.ensure_started()
+        yield place
+    finally:
+        os.chdir(place)
+        seaweed.stop(storage.PLACE)
+        os.chdir(before)
+
+
+@pytest.fixture
+def first(served: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(served)
+    return served
+
+
+def known() -> remote.Remote:
+    found = remote.load_remote(storage.PLACE)
+    assert found is not None
+    return found
+
+
+def test_starting_twice_keeps_the_server_and_its_address(first):
+    before, process = known(), seaweed.running(storage.PLACE)
+    after = storage.ensure_started()
+    assert after == before
+    assert seaweed.running(storage.PLACE) == process
+
+
+def test_it_listens_on_loopback_only(first):
+    process = seaweed.running(storage.PLACE)
+    assert process is not None
+    listening = [one for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+    assert {one.laddr.ip for one in listening} == {"127.0.0.1"}
+    ports = json.loads((storage.PLACE / "ports.json").read_text())
+    assert {one.laddr.port for one in listening} <= set(ports.values())
+
+
+def test_files_with_keys_are_readable_by_their_owner_only(first):
+    for path in (storage.PLACE / "remote.json", first / ".dvc" / "config.local"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert known().secret_key in path.read_text()
+
+
+def test_keys_are_never_printed_nor_in_the_process_list(first):
+    process = seaweed.running(storage.PLACE)
+    assert process is not None
+    printed = subprocess.run([sys.executable, "-m", "textgan.cli", "storage", "status"], capture_output=True, text=True)
+    assert printed.returncode == 0, printed.stderr
+    for text in (printed.stdout, printed.stderr, " ".join(process.cmdline()), repr(known())):
+        assert known().secret_key not in text
+    log = (storage.PLACE / "weed.log").read_text(errors="replace")
+    assert known().secret_key not in log
+
+
+def test_acknowledged_objects_survive_sigkill(first):
+    s3 = remote.client(known())
+    for number in range(20):
+        s3.put_object(Bucket="dvc", Key=f"kept/{number}", Body=str(number).encode())
+    process = seaweed.running(storage.PLACE)
+    assert process is not None
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    again = storage.ensure_started()
+    s3 = remote.client(again)
+    assert [s3.get_object(Bucket="dvc", Key=f"kept/{n}")["Body"].read() for n in range(20)] == [
+        str(n).encode() for n in range(20)
+    ]
+
+
+def test_a_second_clone_attaches_and_follows_the_address(first, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage.attach(str(first))
+    mine = known()
+    assert mine.attached_to == str(first)
+    assert storage.ensure_started().identity == mine.identity
+    assert mine.endpoint in Path(".dvc/config.local").read_text()
+
+
+def test_another_clones_server_is_refused(first, tmp_path, monkeypatch):
+    """A recorded identity is compared: a reused port must not lead into someone else's bucket."""
+    monkeypatch.chdir(tmp_path)
+    storage.attach(str(first))
+    remote.save_remote(storage.PLACE, known().with_identity("0" * 32))
+    with pytest.raises(UserError, match="has identity .* another clone's"):
+        storage.ensure_started()
+
+
+def test_wrong_credentials_are_named_as_such(first, tmp_path, monkeypatch):
+    theirs = known()
+    monkeypatch.chdir(tmp_path)
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"access_key": theirs.access_key, "secret_key": "wrong"}))
+    with pytest.raises(UserError, match="refuses the credentials"):
+        storage.attach(theirs.endpoint, credentials=keys)
+    assert remote.load_remote(storage.PLACE) is None
+
+
+def test_a_missing_bucket_is_named(first, tmp_path, monkeypatch):
+    theirs = known()
+    monkeypatch.chdir(tmp_path)
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"access_key": theirs.access_key, "secret_key": theirs.secret_key}))
+    with pytest.raises(UserError, match=r"storage: http://127\.0\.0\.1"):
+        storage.attach("http://127.0.0.1:9", credentials=keys)
+
+
+def test_stopping_ends_only_the_recorded_process(first, tmp_path, monkeypatch):
+    """A pid that another process got meanwhile is not ours."""
+    monkeypatch.chdir(tmp_path)
+    storage.PLACE.mkdir(parents=True)
+    record = {"pid": os.getpid(), "created": psutil.Process().create_time() - 100}
+    (storage.PLACE / "process.json").write_text(json.dumps(record))
+    assert seaweed.stop(storage.PLACE) is False
+
+
+def test_other_local_settings_of_dvc_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    remote.DVC_LOCAL.write_text("[cache]\ndir = /elsewhere\n")
+    one = remote.Remote("http://127.0.0.1:1", "dvc", "textgan", "us-east-1", "key", "secret", "", None)
+    remote.write_dvc_config(one)
+    assert "dir = /elsewhere" in remote.DVC_LOCAL.read_text()
+    remote.write_dvc_config(None)
+    assert "secret" not in remote.DVC_LOCAL.read_text()
+    assert "dir = /elsewhere" in remote.DVC_LOCAL.read_text()
