@@ -19,8 +19,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import ROOT, dvc, exports, gpu, graph, guard, showing, storage
 from flows.repro import committed_lock, push_if_needed
 from flows.stopping import Stop
+from textgan import local
 from textgan.errors import UserError, fail
 
+local.apply()
 SLOTS = int(os.environ.get("TEXTGAN_SLOTS", "2"))
 """Stages side by side on this machine; how fast, not what."""
 stop = Stop()

@@ -77,6 +77,8 @@ class Reproduction:
             return
         commit.connect(self.tree, self.remote)
         pulled = self._dvc("pull", *self.stages)
+        for name in self.datasets:  # metrics that DVC keeps, not git, have come just now
+            self.metrics[name] = self.metrics[name] or self._metrics(name)
         verdict.stages += self._restored_rows(pulled)
         if pulled.code == 0:
             verdict.stages = self._with_stale(verdict.stages)

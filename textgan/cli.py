@@ -29,6 +29,9 @@ def main() -> None:
             raise UserError(f"textgan {name}: no such command; there are: {', '.join(sorted(commands))}")
         import typer
 
+        from textgan import local
+
+        local.apply()
         app = commands[name].load()
         if not isinstance(app, typer.Typer):
             function, app = app, typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -30,7 +30,10 @@ def program(main: Callable[[], None]) -> None:
     """
     if os.environ.get("TEXTGAN_GUARDED") and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    from textgan import local  # it imports this module
+
     try:
+        local.apply()
         main()
     except UserError as error:
         fail(error)
