@@ -54,6 +54,8 @@ def train(split: Split, params: MatcherParams, words: int, vocabulary_sha256: st
         )
     features = torch.from_numpy(extract_cached(split.images, MatcherBackbone(), "train images of the matcher"))
     learn = len(features) - max(1, int(len(features) * HELD_BACK))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the network is small: threads would wait for each other more than they work
     torch.manual_seed(derive_seed(params.seed, "matcher", "weights"))
     matcher = Matcher(MatcherSpec(params.dim, words, vocabulary_sha256, features.shape[1]))
     matcher.mean.copy_(features[:learn].mean(dim=0))
@@ -79,6 +81,7 @@ def train(split: Split, params: MatcherParams, words: int, vocabulary_sha256: st
             schedule.step()
             progress.update(len(rows), f"loss {loss.item():.3f}")
     progress.close()
+    torch.set_num_threads(threads)
     matcher.eval()
     return matcher, {"images": learn, "accuracy": _accuracy(matcher, features[learn:], split, learn, same)}
 

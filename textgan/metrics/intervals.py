@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def wilson(right: int, total: int) -> Interval:
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def mean_interval(values: NDArray[np.floating], seed: int, name: str, resamples: int = 1000) -> Interval:
+def mean_interval(values: NDArray[Any], seed: int, name: str, resamples: int = 1000) -> Interval:
     """The mean of per-image values [N] with a bootstrap interval; `name` is the use of the seed."""
     rng = np.random.default_rng(derive_seed(seed, "bootstrap", name))
     picks = rng.integers(0, len(values), size=(resamples, len(values)))

@@ -66,12 +66,13 @@ def kid(k: Kernels, seed: int, resamples: int = 200) -> Kid:
     value = weighted_mmd(k, np.ones(n), np.ones(m))
     rng = np.random.default_rng(derive_seed(seed, "kid"))
     halves = [weighted_mmd(k, _half(rng, n), _half(rng, m)) for _ in range(SUBSETS)]
-    boots = [
-        weighted_mmd(k, rng.multinomial(n, np.full(n, 1 / n)) * 1.0, rng.multinomial(m, np.full(m, 1 / m)) * 1.0)
-        for _ in range(resamples)
-    ]
+    boots = [weighted_mmd(k, _resample(rng, n), _resample(rng, m)) for _ in range(resamples)]
     low, high = np.quantile(boots, (0.025, 0.975))
     return Kid(value, float(np.std(halves)), float(low), float(high))
+
+
+def _resample(rng: np.random.Generator, n: int) -> Array:
+    return rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
 
 
 def _half(rng: np.random.Generator, n: int) -> Array:

@@ -48,12 +48,12 @@ def manifold(real: NDArray[np.floating], fake: NDArray[np.floating], seed: int, 
     x, y = x - centre, y - centre
     real_radii = radii(squared_distances(x, x), k)
     fake_radii = radii(squared_distances(y, y), k)
-    cross = squared_distances(x, y)  # [N,M]
+    cross: Array = squared_distances(x, y)  # [N,M]
     inside_real = cross <= real_radii[:, None]
     inside_fake = cross <= fake_radii[None, :]
     return Manifold(
-        precision=mean_interval(inside_real.any(axis=0).astype(np.float64), seed, "precision"),
-        recall=mean_interval(inside_fake.any(axis=1).astype(np.float64), seed, "recall"),
-        density=mean_interval(inside_real.sum(axis=0) / k, seed, "density"),
+        precision=mean_interval(np.asarray(inside_real.any(axis=0), dtype=np.float64), seed, "precision"),
+        recall=mean_interval(np.asarray(inside_fake.any(axis=1), dtype=np.float64), seed, "recall"),
+        density=mean_interval(inside_real.sum(axis=0).astype(np.float64) / k, seed, "density"),
         coverage=mean_interval((cross.min(axis=1) <= real_radii).astype(np.float64), seed, "coverage"),
     )

@@ -127,7 +127,7 @@ def _all(real: Features, fake: Features, seed: int, with_intervals: bool = False
 
 
 def _frechet_deviation(x: np.ndarray, y: np.ndarray, seed: int) -> float:
-    """Standard deviation over bootstrap resamples; their mean is biased upwards (repeated images), their spread is not."""
+    """Standard deviation over bootstrap resamples; repeated images bias their mean upwards, their spread little."""
     rng = np.random.default_rng(derive_seed(seed, "fd", "bootstrap"))
     values = [
         frechet_of_samples(x[rng.integers(0, len(x), len(x))], y[rng.integers(0, len(y), len(y))])
@@ -137,7 +137,7 @@ def _frechet_deviation(x: np.ndarray, y: np.ndarray, seed: int) -> float:
 
 
 def _other_kind(references: References, test: Features, train: Features) -> tuple[Features, Features] | None:
-    """Test images of the kind that is commonest, against train images that are of none such; None with one kind only."""
+    """Test images of the commonest kind and train images of other kinds; None where there is one kind only."""
     kinds = sorted(set(references.test_kinds))
     if len(kinds) < 2:
         return None
