@@ -77,11 +77,20 @@ def identity(request: Request) -> dict[str, Any]:
         "seed": request.seed,
         "max_pixels": request.max_pixels,
         "code": code,
-        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "pillow", "simplejpeg", "torch")},
+        "versions": {name: _version(name) for name in ("deflate", "numpy", "pillow", "simplejpeg", "torch")},
     }
 
 
-_CODE = frozenset({"build.py", "geometry.py", "headers.py", "imaging.py", "selection.py", "shards.py"})
+_CODE = frozenset(
+    {"build.py", "geometry.py", "headers.py", "imaging.py", "png.py", "selection.py", "shards.py", "webp.py"}
+)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # deflate may be absent: other bytes, so another identity
+        return "none"
 
 
 def identity_name(request: Request) -> str:

@@ -95,8 +95,9 @@ def _members(task: ShardTask, outcome: Outcome) -> Iterator[tuple[str, bytes]]:
 
     imaging.use_one_thread()
     params = task.job.params
+    exports = {name: open_export(task.job.exports[name]) for name in sorted({row[1] for row in task.rows})}
     for key, export, lmdb_key, size in task.rows:
-        value = open_export(task.job.exports[export]).get(lmdb_key)
+        value = exports[export].get(lmdb_key)
         if len(value) != size:
             raise UserError(
                 f"{task.job.exports[export]}: the value of {lmdb_key!r} has {len(value)} bytes, {size} when it was "
