@@ -15,7 +15,7 @@ _EYES: tuple[RGB, ...] = ((120, 190, 70), (236, 190, 50), (92, 170, 220))
 def darker(colour: RGB, part: float) -> RGB:
     """A second tone of the same colour; of a near-black one it is lighter, or it would not be seen."""
     if max(colour) < 80:
-        return mix(colour, (120, 120, 128), part)
+        return mix(colour, (120, 120, 128), 0.6 * part)
     return mix(colour, (colour[0] // 4, colour[1] // 4, colour[2] // 4), part)
 
 

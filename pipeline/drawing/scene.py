@@ -119,6 +119,6 @@ def _backdrop(
     light = 1 + slope + 0.02 * clouds - 0.09 * ground
     middle_x, middle_y, reach = foot
     distance = ((x - middle_x) / (reach * 1.05)) ** 2 + ((y - middle_y) / (reach * 0.16 + 4)) ** 2
-    light *= 1 - 0.28 / (1 + distance**2)
+    light *= 1 - 0.2 / (1 + distance**2)
     full = Image.fromarray((gain * light).astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(full)[..., None] * np.array(colour, dtype=np.float32)

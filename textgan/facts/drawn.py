@@ -36,7 +36,7 @@ BACKGROUND_PALETTE: dict[str, tuple[int, int, int]] = {
 LIGHT_GAIN = {"bright": 1.06, "normal": 1.0, "dark": 0.82}
 """Factor of the light on all colours (sRGB values), before the soft gradient of the scene."""
 TOO_NEAR: frozenset[tuple[str, str]] = frozenset(
-    {("brown", "black"), ("grey", "black"), ("blue", "purple"), ("pink", "purple")}
+    {("brown", "black"), ("brown", "orange"), ("grey", "black"), ("blue", "purple"), ("pink", "purple")}
 )
 """(object colour, background) pairs hard to tell apart: never drawn, nor are pairs of one name."""
 INVISIBLE_PATTERNS: frozenset[tuple[str, str]] = frozenset({("white", "bicolour"), ("black", "pointed")})

@@ -29,8 +29,15 @@ MIN_OBJECT = 0.015
 _BATCH = 256
 _DIFFERENT = 14.0
 """CIELAB distance from the backdrop at which a pixel belongs to the object."""
-_DARKEST_SHADOW = 0.76
+_PART_OF_STRONGEST = 0.28
+_STRONG_PX = 60
+"""The threshold rises with the object's contrast: a part of the distance that 60 pixels reach."""
+_RING = np.zeros((SIDE_PX, SIDE_PX), dtype=bool)
+_RING[[0, -1], :] = _RING[:, [0, -1]] = True
+_DARKEST_SHADOW = 0.84
 """Part of the backdrop's lightness that is left in the deepest shadow; what is darker is an object."""
+_PURITY = 2.0
+"""Pixels at an edge mix object and backdrop: votes fall with this power of their contrast."""
 _VOTE_WEIGHTS = {"black": 0.5, "grey": 0.7, "white": 0.8}
 """Tyres, glass, rims, eyes are neutral on objects of any colour: their votes weigh less."""
 _SIDE_EDGES = (0.44, 0.56)
@@ -77,7 +84,7 @@ def _measure_batch(images: np.ndarray) -> list[list[Fact]]:
     backdrop = backdrop_colour(lab)
     outlines = find_outlines(lab)
     background, background_sure = _named(_background_prototypes(), backdrop)
-    colour, colour_sure = object_colour(lab, outlines.mask)
+    colour, colour_sure = object_colour(lab, outlines)
     kind_odds = car_probability(outlines)
     centre = (outlines.box[:, 0] + outlines.box[:, 2]) / 2
     longer = np.maximum(outlines.box[:, 2] - outlines.box[:, 0], outlines.box[:, 3] - outlines.box[:, 1])
@@ -104,13 +111,17 @@ def backdrop_colour(lab: np.ndarray) -> np.ndarray:
 
 
 def find_outlines(lab: np.ndarray) -> Outlines:
-    """The object of each picture: what differs from the backdrop of its row, shadows apart."""
-    mask = _clean(_difference(lab) > _DIFFERENT)
+    """The object of each picture: the connected region that differs most from the backdrop of its row."""
+    distance = _smooth(difference(lab))
+    distance[:, _RING] = 0
+    strongest = np.partition(distance.reshape(len(lab), -1), -_STRONG_PX, axis=1)[:, -_STRONG_PX]
+    threshold = np.maximum(_DIFFERENT, _PART_OF_STRONGEST * strongest)[:, None, None]
+    mask = _connected(distance > threshold, _smooth(_smooth(distance)))
     box = np.stack([_extent(mask.sum(1)), _extent(mask.sum(2))], axis=-1)  # [N,2,(x,y)]
     return Outlines(mask, box.reshape(len(mask), 4) / SIDE_PX, mask.mean((1, 2)))
 
 
-def _difference(lab: np.ndarray) -> np.ndarray:
+def difference(lab: np.ndarray) -> np.ndarray:
     """Distance of each pixel from the backdrop of its row [N,64,64]; a shadow (the same hue, darker) is near."""
     left, right = np.median(lab[:, :, :2], axis=2), np.median(lab[:, :, -2:], axis=2)  # [N,64,3]
     across = (np.arange(SIDE_PX, dtype=np.float32) / (SIDE_PX - 1))[None, None, :, None]
@@ -121,18 +132,40 @@ def _difference(lab: np.ndarray) -> np.ndarray:
     return np.sqrt(((lab - shaded) ** 2).sum(-1))
 
 
-def _clean(mask: np.ndarray) -> np.ndarray:
-    """Drop pixels with fewer than three neighbours in the mask, and the outermost ring."""
-    inner = np.zeros_like(mask)
-    inner[:, 1:-1, 1:-1] = mask[:, 1:-1, 1:-1]
-    padded = np.pad(inner, ((0, 0), (1, 1), (1, 1))).astype(np.uint8)
-    size = SIDE_PX
-    around = sum(padded[:, dy : dy + size, dx : dx + size] for dy in range(3) for dx in range(3))
-    return inner & (np.asarray(around) >= 4)
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Mean of each 3x3 neighbourhood: [N,64,64] -> [N,64,64]; generated pictures are noisy."""
+    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+
+
+def _connected(mask: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """The part of each mask that hangs together, over gaps of two pixels, with its strongest place: [N,64,64]."""
+    strength = np.where(mask, strength, 0)
+    strongest = strength.reshape(len(mask), -1).argmax(1)
+    region = np.zeros_like(mask)
+    region[np.arange(len(mask)), strongest // SIDE_PX, strongest % SIDE_PX] = True
+    bridged = _wider(mask)
+    while True:
+        wider = _wider(region) & bridged
+        if (wider == region).all():
+            return region & mask
+        region = wider
+
+
+def _wider(mask: np.ndarray) -> np.ndarray:
+    """The mask and its eight neighbours."""
+    wider = mask.copy()
+    wider[:, 1:] |= mask[:, :-1]
+    wider[:, :-1] |= mask[:, 1:]
+    rows = wider.copy()
+    wider[:, :, 1:] |= rows[:, :, :-1]
+    wider[:, :, :-1] |= rows[:, :, 1:]
+    return wider
 
 
 def _extent(counts: np.ndarray) -> np.ndarray:
-    """First and past-the-last position where a profile [N,64] holds an object: [N,2]; thin ends are kept."""
+    """First and past-the-last position where a profile [N,64] holds an object: [N,2]."""
     there = counts >= 1
     first = there.argmax(1)
     last = SIDE_PX - there[:, ::-1].argmax(1)
@@ -165,27 +198,22 @@ def _named(prototypes: Prototypes, lab: np.ndarray) -> tuple[list[str], np.ndarr
     return [prototypes.names[idx] for idx in nearest], sure
 
 
-def object_colour(lab: np.ndarray, mask: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Name that most pixels of each object vote for, and its lead over the next: [N,64,64,3], [N,64,64]."""
+def object_colour(lab: np.ndarray, outlines: Outlines) -> tuple[list[str], np.ndarray]:
+    """Name that most pixels of each object [N,64,64,3] vote for, and its lead over the next."""
     prototypes = _object_prototypes()
-    picture, y, x = np.nonzero(_inner(mask))
+    contrast = np.where(outlines.mask, difference(lab), 0)
+    strongest = np.partition(contrast.reshape(len(lab), -1), -_STRONG_PX, axis=1)[:, -_STRONG_PX]
+    purity = np.minimum(contrast / np.maximum(strongest, _DIFFERENT)[:, None, None], 1) ** _PURITY
+    picture, y, x = np.nonzero(outlines.mask)
     distances = prototypes.distances(lab[picture, y, x])
-    winner = distances.argmin(1)
-    trust = 1 / (1 + (distances.min(1) / 20) ** 2)  # a pixel far from every name says little
+    trust = purity[picture, y, x] / (1 + (distances.min(1) / 20) ** 2)  # a pixel far from every name says little
     size = len(prototypes.names)
-    votes = np.bincount(picture * size + winner, weights=trust, minlength=len(lab) * size).reshape(len(lab), size)
+    slots = picture * size + distances.argmin(1)
+    votes = np.bincount(slots, weights=trust, minlength=len(lab) * size).reshape(len(lab), size)
     votes = votes * np.array([_VOTE_WEIGHTS.get(name, 1.0) for name in prototypes.names])
     ordered = np.sort(votes, axis=1)
     lead = (ordered[:, -1] - ordered[:, -2]) / np.maximum(ordered[:, -1] + ordered[:, -2], 1e-6)
     return [prototypes.names[idx] for idx in votes.argmax(1)], lead
-
-
-def _inner(mask: np.ndarray) -> np.ndarray:
-    """The mask without its edge, whose pixels mix object and backdrop; small objects keep theirs."""
-    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
-    inner = mask & padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
-    enough = inner.sum((1, 2)) >= 25
-    return np.where(enough[:, None, None], inner, mask)
 
 
 def outline_features(outlines: Outlines) -> np.ndarray:
