@@ -1,7 +1,7 @@
 # `make repro` and `make test` do everything from a bare clone, the environment included. Nothing is installed outside it.
 PY := .venv/bin/python
 export PYTHONHASHSEED := 0
-.PHONY: help setup setup-dev lock lint types floors test test-slow bench repro clean
+.PHONY: help setup setup-dev lock lint types floors test test-slow bench repro server server-stop clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,5 +25,9 @@ bench: setup-dev ## measure speed
 	@for bench in benchmarks/[a-z]*.py; do echo "== $$bench"; $(PY) $$bench || exit 1; done
 repro: setup ## the whole graph: pictures, metrics, report, artifacts
 	@.venv/bin/textgan repro
+server: setup ## a Prefect server on loopback, workers, deployments
+	@$(PY) -m flows.server start
+server-stop: ## end server and workers
+	@$(PY) -m flows.server stop
 clean: ## what the stages made (the DVC cache and the storage stay)
 	rm -rf data models runs report/index.html report/paper .state/unfinished

@@ -10,7 +10,9 @@ from pathlib import Path as _Path
 ROOT = _Path.cwd() if _Path("dvc.yaml").exists() else _Path(__file__).resolve().parents[1]
 """The repository: where the program was started, or where this package is."""
 
+_url = ROOT / ".state" / "prefect" / "url"
 for _name, _value in {
+    **({"PREFECT_API_URL": _url.read_text(encoding="utf-8").strip()} if _url.exists() else {}),
     "PREFECT_HOME": str(ROOT / ".state" / "prefect"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLI_PROMPT": "false",

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 import yaml
 
-from flows.dvc import LOCK_FILE, lock_outs
+from flows.dvc_program import LOCK_FILE, lock_outs
 from textgan import params
 from textgan.errors import UserError
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from flows.dvc import LOCK_FILE
+from flows.dvc_program import LOCK_FILE
 from textgan.errors import UserError
 
 MD5 = re.compile(r"\bmd5: ['\"]?([0-9a-f]{32}(?:\.dir)?)\b")

@@ -16,7 +16,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, dvc, exports, gpu, graph, guard, showing, storage
+from flows import ROOT, exports, gpu, graph, guard, showing, storage
+from flows import dvc_program as dvc
 from flows.repro import committed_lock, push_if_needed
 from flows.stopping import Stop
 from textgan import local

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cards, dvc, history, provenance
+from flows import cards, history, provenance
+from flows import dvc_program as dvc
 from flows.releases import BLOCK, THREADS, File, Index, Store, check_name, parse_index
 from textgan import params
 from textgan.errors import UserError

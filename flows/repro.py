@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import dvc
+from flows import dvc_program as dvc
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from flows import commit, dvc, guard, storage
+from flows import commit, guard, storage
+from flows import dvc_program as dvc
 from flows.remote import Remote
 from flows.verdict import DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from textgan.errors import UserError

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from flows import daemon
 from flows.remote import Remote, probe
 from textgan.errors import UserError
 from textgan.files import write_json
@@ -24,7 +25,7 @@ PORTS = range(20_000, 32_000)
 SERVICES = ("s3", "master", "volume", "filer", "admin")
 START_SECONDS = 60.0
 """After kill -9 the server has been seen to need 6 s until it takes writes; a loaded machine takes longer."""
-STOP_SECONDS = 15.0
+RECORD = "process.json"
 
 
 def start(place: Path, known: Remote | None) -> Remote:
@@ -53,27 +54,12 @@ def start(place: Path, known: Remote | None) -> Remote:
 
 def stop(place: Path) -> bool:
     """End this clone's server; False where none ran."""
-    process = running(place)
-    if process is not None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
-    (place / "process.json").unlink(missing_ok=True)
-    return process is not None
+    return daemon.stop(place / RECORD)
 
 
 def running(place: Path) -> psutil.Process | None:
-    """This clone's server process: the recorded pid counts only with the recorded time of creation."""
-    try:
-        record = json.loads((place / "process.json").read_text(encoding="utf-8"))
-        process = psutil.Process(record["pid"])
-        same = abs(process.create_time() - record["created"]) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
-        return process if same else None
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
-        return None
+    """This clone's server process."""
+    return daemon.find(place / RECORD)
 
 
 def _spawn(place: Path, ports: dict[str, int], remote: Remote) -> subprocess.Popen[bytes]:
@@ -90,19 +76,9 @@ def _spawn(place: Path, ports: dict[str, int], remote: Remote) -> subprocess.Pop
     command += ["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock", f"-bucket={BUCKET}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {"AWS_ACCESS_KEY_ID": remote.access_key, "AWS_SECRET_ACCESS_KEY": remote.secret_key}
-    with open(place / "weed.log", "wb") as log:
-        server = subprocess.Popen(
-            command,
-            cwd=place,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    record = {"pid": server.pid, "created": psutil.Process(server.pid).create_time()}
-    write_json(place / "process.json", record)
-    return server
+    log = place / "weed.log"
+    log.unlink(missing_ok=True)
+    return daemon.spawn(place / RECORD, command, log, environment, place)
 
 
 def _ports(place: Path) -> dict[str, int]:
@@ -111,18 +87,19 @@ def _ports(place: Path) -> dict[str, int]:
     names = [name for service in SERVICES for name in (service, f"{service}.grpc")]
     if path.exists():
         ports = json.loads(path.read_text(encoding="utf-8"))
-        if all(name in ports and _free(ports[name]) for name in names):
+        if all(name in ports and is_free(ports[name]) for name in names):
             return {name: int(ports[name]) for name in names}
     ports = {}
     while len(ports) < len(names):
         port = secrets.choice(PORTS)
-        if port not in ports.values() and _free(port):
+        if port not in ports.values() and is_free(port):
             ports[names[len(ports)]] = port
     write_json(path, ports)
     return ports
 
 
-def _free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of loopback."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows import ROOT, dvc, graph
+from flows import ROOT, graph
+from flows import dvc_program as dvc
 
 MAX_PICTURE_BYTES = 300_000
 """A picture goes into the server's database as text: larger ones are left on disk and named."""

@@ -61,10 +61,11 @@ def test_a_pushed_result_is_restored_and_its_metrics_are_identical(repository):
 @pytest.mark.slow
 def test_from_raw_runs_every_stage_again(repository, tmp_path):
     place, sha = repository
-    done = textgan(place, "reproduce", sha, "--from-raw", WORK_PIDS=str(tmp_path / "pids"))
+    done = textgan(place, "reproduce", sha, "--from-raw", "--keep", str(tmp_path / "kept"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(verdict_of(place, sha)["stages"].values()) == {IDENTICAL}
-    assert len((tmp_path / "pids").read_text().split()) == 6
+    verdict = json.loads((tmp_path / "kept" / "verdict.json").read_text())
+    assert {row["verdict"] for row in verdict["stages"]} == {IDENTICAL}
+    assert len((tmp_path / "kept" / "pids").read_text().splitlines()) == 6
 
 
 @pytest.mark.slow

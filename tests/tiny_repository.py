@@ -49,12 +49,12 @@ import hashlib, json, os, sys, time
 from pathlib import Path
 out, source = map(Path, sys.argv[1:])
 out.parent.mkdir(exist_ok=True)
-if os.environ.get("WORK_PIDS"):
-    with open(os.environ["WORK_PIDS"], "a") as file:
-        file.write(f"{os.getpid()}\\n")
-if os.environ.get("WORK_FAILS", "never") in str(out):
+with open("pids", "a") as file:
+    file.write(f"{os.getpid()} {out}\\n")
+if Path("fail").exists() and Path("fail").read_text() in str(out):
     sys.exit("error: work.py was told to fail")
-time.sleep(float(os.environ.get("WORK_SECONDS", "0")) if os.environ.get("WORK_SLOW", "") in str(out) else 0)
+if Path("slow").exists() and Path("slow").read_text() in str(out):
+    time.sleep(600)
 text = "".join(file.read_text() for file in sorted(source.rglob("*")) if file.is_file()) or (
     source.read_text() if source.is_file() else "")
 digest = hashlib.sha256(f"{out}{text}".encode()).hexdigest()
@@ -86,7 +86,7 @@ def make(place: Path) -> Path:
     (place / "params.yaml").write_text(yaml.safe_dump(params()), encoding="utf-8")
     (place / "work.py").write_text(WORK, encoding="utf-8")
     (place / "requirements.lock").write_text("# empty\n", encoding="utf-8")
-    (place / ".gitignore").write_text("/out\n.state\n/runs\n/pids\n", encoding="utf-8")
+    (place / ".gitignore").write_text("/out\n.state\n/runs\n/pids\n/slow\n/fail\n", encoding="utf-8")
     git(place, "init", "-q", "-b", "main")
     commit(place, "the graph")
     return place

@@ -1,0 +1,170 @@
+"""`make server`, `make server-stop`: a Prefect server on loopback, its work pools, a worker each, the deployments.
+
+All of it lives in the clone's `.state/prefect`, a SQLite database among it, and listens on loopback only. Each part
+that runs already is left alone, so that `make server` after a crash starts what is missing. With
+PREFECT_API_DATABASE_CONNECTION_URL (Postgres) and PREFECT_API_URL in the environment, those are used instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from pathlib import Path
+
+import typer
+
+from flows import ROOT, daemon
+from flows.seaweed import PORTS, is_free
+from textgan.errors import UserError, program
+from textgan.files import write_bytes
+
+HOME = Path(os.environ["PREFECT_HOME"])
+URL_FILE = HOME / "url"
+POOLS = {"cpu": 2, "gpu": 1}
+"""Work pools and how many runs the worker of each takes at once."""
+START_SECONDS = 120.0
+HEARTBEAT_SECONDS = 30
+LOST_AFTER = timedelta(seconds=100)
+"""A run whose process has given no heartbeat for this long is over, whatever its state says."""
+
+
+def start() -> None:
+    """Start what does not run, register the deployments, and print the addresses."""
+    url = _server()
+    environment = _environment(url)
+    for pool, limit in POOLS.items():
+        _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
+        _prefect(environment, "work-pool", "set-concurrency-limit", pool, str(limit))
+    _prefect(environment, "deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml"))
+    os.environ.update(environment)
+    asyncio.run(_prepare())
+    for pool, limit in POOLS.items():
+        record = HOME / f"worker-{pool}.json"
+        if daemon.find(record) is None:
+            command = [*PREFECT, "worker", "start", "--pool", pool, "--name", f"textgan-{pool}", "--limit", str(limit)]
+            daemon.spawn(record, command, HOME / f"worker-{pool}.log", environment, ROOT)
+    print(f"Prefect: {url.removesuffix('/api')} (work pools {', '.join(POOLS)}; logs in {HOME})")
+    print(f"For the prefect command: export PREFECT_API_URL={url} PREFECT_HOME={HOME}")
+
+
+def stop() -> None:
+    """End workers and server."""
+    ended = [name for name in (*(f"worker-{pool}" for pool in POOLS), "server") if daemon.stop(HOME / f"{name}.json")]
+    URL_FILE.unlink(missing_ok=True)
+    print(f"Prefect: stopped {', '.join(ended)}" if ended else "Prefect: nothing of this clone was running")
+
+
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+def _server() -> str:
+    """The address of a server that answers: the environment's, this clone's running one, or a new one."""
+    if os.environ.get("PREFECT_API_URL"):
+        url = os.environ["PREFECT_API_URL"]
+        if not _healthy(url):
+            raise UserError(f"PREFECT_API_URL is {url}; no Prefect server answers there")
+        return url
+    record = HOME / "server.json"
+    if URL_FILE.exists() and daemon.find(record) is not None:
+        return URL_FILE.read_text(encoding="utf-8").strip()
+    HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
+    port = _port()
+    url = f"http://127.0.0.1:{port}/api"
+    command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = daemon.spawn(record, command, HOME / "server.log", _environment(url), ROOT)
+    deadline = time.monotonic() + START_SECONDS
+    while not _healthy(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            daemon.stop(record)
+            raise UserError(f"the Prefect server does not start; {HOME}/server.log says why")
+        time.sleep(0.2)
+    write_bytes(URL_FILE, url.encode())
+    return url
+
+
+def _port() -> int:
+    """The port of the first start where it is free, so that the address stays."""
+    path = HOME / "port"
+    if path.exists() and is_free(port := int(path.read_text(encoding="utf-8"))):
+        return port
+    port = next(port for port in iter(lambda: secrets.choice(PORTS), None) if is_free(port))
+    write_bytes(path, str(port).encode())
+    return port
+
+
+def _environment(url: str) -> dict[str, str]:
+    settings = {
+        "PREFECT_API_URL": url,
+        "TEXTGAN_ROOT": str(ROOT),
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+        "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "5",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_RUNNER_CRASH_ON_CANCELLATION_FAILURE": "true",
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, **{name: os.environ.get(name, value) for name, value in settings.items()}}
+
+
+def _prefect(environment: dict[str, str], *arguments: str) -> None:
+    """A prefect command; its last line is the error where it fails."""
+    done = subprocess.run(
+        [*PREFECT, "--no-prompt", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise UserError(f"prefect {' '.join(arguments[:2])}: {' '.join(last)}")
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+async def _prepare() -> None:
+    """The automation that ends runs whose process is gone: Prefect itself would show them Running for ever."""
+    from prefect.automations import AutomationCore
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import EventTrigger, Posture
+
+    name = "textgan: end runs whose process is gone"
+    trigger = EventTrigger(
+        after={"prefect.flow-run.heartbeat"},
+        expect={
+            "prefect.flow-run.heartbeat",
+            "prefect.flow-run.Completed",
+            "prefect.flow-run.Failed",
+            "prefect.flow-run.Cancelled",
+            "prefect.flow-run.Crashed",
+        },
+        match={"prefect.resource.id": "prefect.flow-run.*"},  # type: ignore[arg-type]
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=LOST_AFTER,
+    )
+    message = f"no heartbeat for {LOST_AFTER.total_seconds():.0f} s: its process is gone"
+    action = ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=message, force=True)
+    async with get_client() as client:
+        if not await client.read_automations_by_name(name):
+            await client.create_automation(AutomationCore(name=name, trigger=trigger, actions=[action]))
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(start)
+    app.command()(stop)
+    program(app)
