@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from textgan.files import sha256_file
 from textgan.params import TrainParams
 from textgan.text import Vocabulary
 
@@ -77,7 +78,9 @@ def write_data(root: Path, width: int = 32, height: int = 32, per_split: int = 6
             for idx in range(per_split):
                 kind, colour = KINDS[idx % 2], list(COLOURS)[idx // 2 % 3]
                 picture = np.full((height, width, 3), 230, np.uint8)
-                picture[height // 4 : -height // 4, width // 4 : -width // (4 if kind == "cat" else 8)] = COLOURS[colour]
+                picture[height // 4 : -height // 4, width // 4 : -width // (4 if kind == "cat" else 8)] = COLOURS[
+                    colour
+                ]
                 picture = np.clip(picture + rng.normal(0, 3, picture.shape), 0, 255).astype(np.uint8)
                 file = io.BytesIO()
                 Image.fromarray(picture).save(file, "PNG")
@@ -96,7 +99,28 @@ def write_data(root: Path, width: int = 32, height: int = 32, per_split: int = 6
                     }
                 )
         pd.DataFrame(rows).to_parquet(pairs / f"{split}-00000.parquet")
-        splits[split] = {"images": per_split, "shards": []}
-    manifest = {"format": 1, "dataset": "tiny", "width": width, "height": height, "splits": splits}
+        shard = images / f"{split}-00000.tar"
+        described = {
+            "name": shard.name,
+            "images": per_split,
+            "bytes": shard.stat().st_size,
+            "sha256": sha256_file(shard),
+        }
+        splits[split] = {"images": per_split, "shards": [described]}
+    total = per_split * len(splits)
+    manifest = {
+        "format": 1,
+        "dataset": "tiny",
+        "width": width,
+        "height": height,
+        "geometry": "stretch",
+        "small": "upscale",
+        "encoding": {"format": "png"},
+        "read": total,
+        "written": total,
+        "upscaled": 0,
+        "rejected": {},
+        "splits": splits,
+    }
     (images / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return images, pairs

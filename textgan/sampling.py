@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,6 +22,7 @@ from textgan.errors import UserError
 from textgan.networks.build import TextToImage, build_text_to_image
 from textgan.networks.text_encoder import PAD_ID
 from textgan.seeds import derive_seed
+from textgan.sheets import to_uint8
 
 CHUNK = 16
 """Pictures at once: always exactly so many, because the last bits of a convolution depend on the batch's size."""
@@ -117,19 +117,3 @@ def _synthesise(net: TextToImage, z: Tensor, token_ids: Tensor, truncation: floa
         means = [net.generator.mapping(others, row.expand(len(others), -1)).mean(dim=0) for row in c]
         style = torch.stack(means).lerp(style, truncation)
     return net.generator.synthesise(style)
-
-
-def to_uint8(images: Tensor) -> np.ndarray:  # [N,3,H,W] in [-1,1] -> [N,H,W,3]
-    """Bytes of images."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> Image.Image:  # rows of [H,W,3]
-    """Pictures side by side on white."""
-    height, width = rows[0][0].shape[:2]
-    columns = max(map(len, rows))
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
-    for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet.paste(Image.fromarray(picture), (x * (width + gap), y * (height + gap)))
-    return sheet

@@ -1,4 +1,4 @@
-"""Pictures on one sheet, with the prompt of each row and the seed of each column."""
+"""Pictures as bytes, and on one sheet, with the prompt of each row and the seed of each column."""
 
 from __future__ import annotations
 
@@ -6,10 +6,28 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 MARGIN_PX = 220
 HEADER_PX = 18
+
+
+def to_uint8(images: Tensor) -> np.ndarray:  # [N,3,H,W] in [-1,1] -> [N,H,W,3]
+    """Bytes of images."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> Image.Image:  # rows of [H,W,3]
+    """Pictures side by side on white."""
+    height, width = rows[0][0].shape[:2]
+    columns = max(map(len, rows))
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(Image.fromarray(picture), (x * (width + gap), y * (height + gap)))
+    return sheet
 
 
 def labelled_sheet(

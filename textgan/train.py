@@ -24,9 +24,10 @@ import textgan
 from textgan import checkpoint, distributed, params
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
+from textgan.manifest import read_images
 from textgan.networks.build import build_networks
 from textgan.progress import Progress
-from textgan.sampling import contact_sheet, to_uint8
+from textgan.sheets import contact_sheet, to_uint8
 from textgan.training_data import TrainingData, load_split, pad
 from textgan.training_loop import RealFeatures, State, Training, new_training, run_loop
 
@@ -36,6 +37,8 @@ MALLOC = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 """glibc keeps freed pages: activations of a convolutional network come and go at the same sizes each step."""
+NO_RESULT = ("textgan.errors", "textgan.progress", "textgan.cli", "textgan.local")
+"""Modules that change no weight: another wording of a message must not throw a checkpoint away."""
 GRID_CAPTIONS, GRID_SEEDS = 6, 8
 
 
@@ -61,10 +64,10 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
     device = choose_device()
     distributed.start(device)
     try:
-        manifest = _read_json(images / "manifest.json")
+        manifest = read_images(images)
         vocabulary = _read_json(pairs / "vocabulary.json")
         work = unfinished_dir("train", _identity(settings, images, pairs))
-        networks = build_networks(settings, manifest["width"], manifest["height"], len(vocabulary["words"]), device)
+        networks = build_networks(settings, manifest.width, manifest.height, len(vocabulary["words"]), device)
         data = load_split(images, pairs, "train", len(vocabulary["words"]))
         if settings.batch_size > len(data):
             raise UserError(
@@ -81,8 +84,8 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 "format": 1,
                 "dataset": name,
                 "textgan": textgan.__version__,
-                "width": manifest["width"],
-                "height": manifest["height"],
+                "width": manifest.width,
+                "height": manifest.height,
                 "train": dataclasses.asdict(settings),
                 "vocabulary_sha256": vocabulary["sha256"],
                 "num_words": len(vocabulary["words"]),
@@ -213,7 +216,7 @@ def _identity(settings: params.TrainParams, images: Path, pairs: Path) -> dict[s
     modules = sorted(
         (name, module.__file__)
         for name, module in sys.modules.items()
-        if name.partition(".")[0] == "textgan" and getattr(module, "__file__", None)
+        if name.startswith("textgan.") and name not in NO_RESULT and getattr(module, "__file__", None)
     )
     return {
         "train": dataclasses.asdict(settings),

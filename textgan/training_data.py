@@ -5,18 +5,14 @@ N images, B batch, L caption length, F facts
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
+from textgan.dataset import ImageShards, Pairs
 from textgan.errors import UserError
 from textgan.facts.schema import VALUES
 from textgan.networks.text_encoder import PAD_ID
@@ -92,51 +88,19 @@ def contradictions(image_facts: Tensor, caption_facts: Tensor, full: Tensor) -> 
 
 def load_split(images_dir: Path, pairs_dir: Path, split: str, num_words: int) -> TrainingData:
     """Read one split of the shards and its pairs, checked against each other. Raises UserError naming file and rule."""
-    captions: list[list[list[int]]] = []
-    says_all: list[list[bool]] = []
-    facts: list[list[int]] = []
-    images: list[np.ndarray] = []
-    shards = sorted(images_dir.glob(f"{split}-*.tar"))
-    if not shards:
-        raise UserError(f"{images_dir}: no shard of the split {split}; the stage images writes it")
-    for shard in shards:
-        pairs = pairs_dir / f"{shard.stem}.parquet"
-        try:
-            frame = pd.read_parquet(pairs, columns=["sample_key", "facts", "languages", "token_ids"])
-        except (OSError, ValueError) as error:
-            raise UserError(f"{pairs}: cannot be read: {error}") from None
-        keys = []
-        for name, payload in _members(shard):
-            keys.append(name.split(".", 1)[0])
-            images.append(_decode(payload, f"{shard}: {name}"))
-        if keys != frame["sample_key"].tolist():
-            raise UserError(f"{pairs}: its sample keys are not those of {shard} in order; make the pairs again")
-        for row in frame.itertuples(index=False):
-            tokens = [[int(token) for token in ids] for ids in row.token_ids]
-            if not tokens:
-                raise UserError(f"{pairs}: {row.sample_key} has no caption")
-            if max(max(ids, default=0) for ids in tokens) >= num_words:
-                raise UserError(f"{pairs}: {row.sample_key} has a token id outside the vocabulary of {num_words} words")
-            captions.append(tokens)
-            languages = list(row.languages)
-            says_all.append([languages.index(language) == idx for idx, language in enumerate(languages)])
-            known = json.loads(row.facts)
-            facts.append([VALUES[name].index(known[name]) if name in known else -1 for name in VALUES])
-    sizes = {image.shape for image in images}
-    if len(sizes) != 1:
-        raise UserError(f"{images_dir}: images of one size are needed; {split} has {len(sizes)} sizes")
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return TrainingData(stacked, captions, says_all, torch.tensor(facts, dtype=torch.int16))
-
-
-def _members(shard: Path) -> list[tuple[str, bytes]]:
-    with tarfile.open(shard) as tar:
-        return [(member.name, tar.extractfile(member).read()) for member in tar if member.isfile()]  # type: ignore[union-attr]
-
-
-def _decode(payload: bytes, name: str) -> np.ndarray:  # -> [H,W,3] uint8
-    try:
-        with Image.open(io.BytesIO(payload)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name}: cannot be decoded: {error}") from None
+    shards, pairs = ImageShards(images_dir, split), Pairs(pairs_dir, split)
+    pairs.check_aligned(shards)
+    captions, says_all, facts = [], [], []
+    for key, known, languages, tokens in zip(
+        pairs.keys, pairs.column("facts"), pairs.column("languages"), pairs.column("token_ids"), strict=True
+    ):
+        if not tokens:
+            raise UserError(f"{pairs_dir}: {key} of {split} has no caption")
+        if max(max(ids, default=0) for ids in tokens) >= num_words:
+            raise UserError(f"{pairs_dir}: {key} of {split} has a token id outside the vocabulary of {num_words} words")
+        captions.append(tokens)
+        says_all.append([languages.index(language) == idx for idx, language in enumerate(languages)])
+        values = json.loads(known)
+        facts.append([VALUES[name].index(values[name]) if name in values else -1 for name in VALUES])
+    images = torch.from_numpy(shards.all()).permute(0, 3, 1, 2).contiguous()
+    return TrainingData(images, captions, says_all, torch.tensor(facts, dtype=torch.int16))
