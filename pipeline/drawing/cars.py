@@ -101,8 +101,8 @@ def _open_top(sketch: Sketch, stretch: np.ndarray) -> None:
     seat = (92, 62, 48)
     for x in (-0.34, -0.02):
         sketch.part(rounded(points(x, -0.6, x + 0.12, -0.6, x + 0.18, -0.4, x - 0.02, -0.4) * stretch), 110, seat)
-    sketch.limb(points(0.38, -0.44, 0.2, -0.68) * stretch, 0.035, 120, _TRIM)
-    sketch.detail(points(0.3, -0.46, 0.16, -0.64, 0.2, -0.66, 0.36, -0.46) * stretch, (170, 190, 206))
+    sketch.part(points(0.4, -0.44, 0.19, -0.7, 0.13, -0.66, 0.24, -0.44) * stretch, 120, (176, 196, 210))
+    sketch.limb(points(0.4, -0.44, 0.19, -0.7) * stretch, 0.03, 125, _TRIM)
 
 
 def _shell(sketch: Sketch, body: _Body, stretch: np.ndarray) -> None:
@@ -117,6 +117,10 @@ def _shell(sketch: Sketch, body: _Body, stretch: np.ndarray) -> None:
         0.9, body.nose - 0.04, 0.98, body.nose + 0.06, 1, -0.18, 0.94, -0.1, -0.92, -0.1,
     )  # fmt: skip
     sketch.part(rounded(outline * stretch, times=2, cut=0.12), 175)
+    shoulder = points(-0.97, body.rear + 0.01, front, body.belt + 0.01, 0.9, body.nose - 0.03)
+    edge = points(0.9, body.nose + 0.06, front, body.belt + 0.1, -0.98, body.rear + 0.1)
+    sketch.detail(np.concatenate([shoulder, edge]) * stretch, mix(paint, (255, 255, 255), 0.13))
+    sketch.detail(points(-0.98, -0.27, 0.99, -0.27, 0.99, -0.18, -0.98, -0.18) * stretch, mix(paint, shade, 0.45))
     belt = points(-0.9, body.rear + 0.1, front, body.belt + 0.08, 0.88, body.nose + 0.04) * stretch
     sketch.line(belt, 0.022, shine)
     sketch.detail(points(-0.97, -0.19, 0.99, -0.19, 0.96, -0.09, -0.94, -0.09) * stretch, shade)
