@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -123,6 +125,8 @@ elif stage == "ingest":
     ]
     parquet.write_table(pa.Table.from_pylist(rows), out / "inventory.parquet")
 elif stage == "images":
+    from PIL import Image
+
     out = Path("data/images") / name
     out.mkdir(parents=True)
     splits = {}
@@ -131,7 +135,9 @@ elif stage == "images":
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             for idx, (export, key) in enumerate(KEYS):
                 if split_of(idx) == split and idx != 3:
-                    payload = hashlib.sha256(key.encode()).digest() * params["datasets"][name]["images"]["width"]
+                    side, value = params["datasets"][name]["images"]["width"], io.BytesIO()
+                    Image.new("RGB", (side, side), tuple(hashlib.sha256(key.encode()).digest()[:3])).save(value, "JPEG")
+                    payload = value.getvalue()
                     info = tarfile.TarInfo(f"{export}-{key}.jpg")
                     info.size, info.mode = len(payload), 0o444
                     tar.addfile(info, io.BytesIO(payload))
@@ -177,6 +183,7 @@ elif stage == "evaluate":
         "agreement": {"facts": [{"name": "colour", "matched": {"value": 0.75}, "shuffled": {"value": 0.11},
                                  "base_rate": 0.1, "count": 600}]}})
 '''
+_TEMPLATE: list[Path] = []
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
 
 
@@ -205,7 +212,16 @@ def repro(root: Path) -> None:
 
 
 def make(root: Path) -> Path:
-    """A repository with one commit whose result is there."""
+    """A repository with one commit whose result is there; the graph runs once in a test session."""
+    if not _TEMPLATE:
+        _TEMPLATE.append(_make(Path(tempfile.mkdtemp(prefix="toy-graph-")) / "template"))
+        atexit.register(shutil.rmtree, _TEMPLATE[0].parent, ignore_errors=True)
+    shutil.copytree(_TEMPLATE[0], root, symlinks=True)
+    (root / ".dvc" / "config.local").write_text(f"[core]\n    site_cache_dir = {root / '.state' / 'dvc'}\n")
+    return root
+
+
+def _make(root: Path) -> Path:
     root.mkdir(parents=True)
     run(root, "git", "init", "-q", "-b", "main")
     (root / ".dvc").mkdir()
@@ -216,6 +232,7 @@ def make(root: Path) -> Path:
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "make.py").write_text(MAKE)
     shutil.copyfile(PROJECT / "presets" / "sample.yaml", root / "params.yaml")
+    (root / ".dvc" / "config.local").write_text(f"[core]\n    site_cache_dir = {root / '.state' / 'dvc'}\n")
     repro(root)
     commit(root, "The first result")
     return root
