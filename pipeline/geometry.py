@@ -74,7 +74,8 @@ def _place(source_width: int, source_height: int, width: int, height: int, geome
     whole = Box(0, 0, source_width, source_height)
     is_wider = source_width * height > source_height * width
     if geometry == "stretch":
-        return Placement(crop=whole, width=width, height=height, canvas_width=width, canvas_height=height)
+        # Pillow itself: where the axes scale differently it may take them in another order than torch (54 dB apart)
+        return Placement(crop=whole, width=width, height=height, canvas_width=width, canvas_height=height, pillow=True)
     if geometry == "pad":
         fitted = (width, _rounded(source_height * width, source_width, height))
         if not is_wider:

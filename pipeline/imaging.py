@@ -50,7 +50,7 @@ def _decode_jpeg(encoded: bytes, max_pixels: int) -> np.ndarray | None:
         if space in ("CMYK", "YCCK"):
             return None
         return simplejpeg.decode_jpeg(encoded, "RGB", fastdct=False, fastupsample=False, strict=True)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: a colour space that simplejpeg has no name for
         if any(word in str(error).lower() for word in _FATAL_JPEG):
             raise UndecodableImage("undecodable", f"jpeg: {error}") from None
         return None

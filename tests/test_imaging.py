@@ -1,0 +1,279 @@
+"""Decoding, geometry and encoding: sensible RGB from anything, exact placement, refusals by reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from pipeline import imaging, webp
+from pipeline.geometry import Misfit, Placement, canvas_size, place_on
+from pipeline.headers import UndecodableImage, read_header
+from tests.lmdb_exports import encode, picture
+from textgan.records import sample_key
+
+LIMIT = 1_000_000
+GEOMETRIES = ["center_crop", "center_crop_wide", "pad", "stretch", "legacy_nvidia"]
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB."""
+    return float(10 * np.log10(255**2 / max(np.square(a.astype(np.float64) - b).mean(), 1e-9)))
+
+
+def saved(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """A Pillow image of any mode as bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "PNG", "GIF", "BMP", "TIFF"])
+def test_decoding_agrees_with_pillow(file_format: str) -> None:
+    """The fast paths give Pillow's pixels, bit for bit."""
+    encoded = encode(picture(61, 47), file_format)
+    reference = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    assert np.array_equal(imaging.decode(encoded, LIMIT), reference)
+    header = read_header(encoded, LIMIT)
+    assert (header.format, header.width, header.height) == (file_format.lower(), 61, 47)
+
+
+def test_direct_webp_is_used_here() -> None:
+    """This environment's Pillow carries the library that makes WebP fast."""
+    assert webp.size(encode(picture(20, 10), "WEBP")) == (20, 10)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    """Each of the eight orientations comes out upright, as header and as pixels."""
+    upright = Image.fromarray(picture(48, 32))
+    inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # Transpose that undoes the viewer's
+    stored = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = saved(stored, "PNG", exif=exif)
+    assert np.array_equal(imaging.decode(encoded, LIMIT), np.asarray(upright))
+    assert read_header(encoded, LIMIT).width == 48
+    assert imaging.decode(saved(stored, "JPEG", exif=exif, quality=95), LIMIT).shape == (32, 48, 3)
+
+
+def test_modes_become_sensible_rgb() -> None:
+    """16-bit, palette, grey, alpha, bilevel and CMYK pictures look like their 8-bit RGB."""
+    grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (32, 1))
+    as_rgb = np.repeat(grey[..., None], 3, axis=2)
+    sixteen = Image.fromarray((grey.astype(np.uint16) * 257).astype(np.uint16))
+    assert psnr(imaging.decode(saved(sixteen, "PNG"), LIMIT), as_rgb) > 55
+    assert np.array_equal(imaging.decode(saved(Image.fromarray(grey), "PNG"), LIMIT), as_rgb)
+    assert np.array_equal(imaging.decode(saved(Image.fromarray(as_rgb).quantize(256), "PNG"), LIMIT), as_rgb)
+    assert imaging.decode(saved(Image.fromarray(grey), "JPEG"), LIMIT).shape == (32, 64, 3)
+    cmyk = Image.fromarray(as_rgb).convert("CMYK")
+    assert psnr(imaging.decode(saved(cmyk, "JPEG", quality=98), LIMIT), as_rgb) > 35
+    bilevel = imaging.decode(saved(Image.fromarray(grey).convert("1"), "PNG"), LIMIT)
+    assert set(np.unique(bilevel)) == {0, 255}
+
+
+def test_transparency_is_white() -> None:
+    """Clear pixels are white, whatever colour lies under them; also by a palette's or a key colour's transparency."""
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, 4:] = (200, 10, 10, 255)
+    decoded = imaging.decode(saved(Image.fromarray(pixels), "PNG"), LIMIT)
+    assert (decoded[:, :4] == 255).all() and (decoded[:, 4:] == (200, 10, 10)).all()
+    assert (imaging.decode(saved(Image.fromarray(pixels), "WEBP", lossless=True), LIMIT) == decoded).all()
+    palette = Image.fromarray(decoded).quantize(4)
+    palette.info["transparency"] = palette.getpixel((7, 0))
+    assert (imaging.decode(saved(palette, "PNG", transparency=palette.getpixel((7, 0))), LIMIT)[:, 4:] == 255).all()
+
+
+def giant_png(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that it does not have."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\1\0IDAT"
+    )
+
+
+BAD = {
+    "empty": (b"", "unknown_format"),
+    "text": (b"<html>404</html>", "unknown_format"),
+    "truncated JPEG": (encode(picture(80, 80), "JPEG")[:1500], "undecodable"),
+    "truncated WebP": (encode(picture(80, 80), "WEBP")[:900], "undecodable"),
+    "truncated PNG": (encode(picture(80, 80), "PNG")[:3000], "undecodable"),
+    "JPEG marker alone": (b"\xff\xd8\xff", "undecodable"),
+    "giant PNG": (giant_png(60_000, 60_000), "too_many_pixels"),
+    "PNG of no size": (giant_png(0, 10), "undecodable"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_are_refused_by_reason(name: str) -> None:
+    """Nothing but UndecodableImage comes out, with the reason that docs/robustness.md names."""
+    encoded, reason = BAD[name]
+    with pytest.raises(UndecodableImage) as error:
+        imaging.decode(encoded, LIMIT)
+    assert error.value.reason == reason
+
+
+def test_garbage_in_a_jpeg_is_not_a_picture() -> None:
+    """Zeros in mid-data, which Pillow shows as grey bars, are refused."""
+    encoded = bytearray(encode(picture(96, 96), "JPEG", quality=90))
+    encoded[len(encoded) // 2 :] = bytes(200)
+    with pytest.raises(UndecodableImage):
+        imaging.decode(bytes(encoded), LIMIT)
+
+
+def test_bytes_behind_the_picture_do_no_harm() -> None:
+    """A JPEG with a tail of foreign bytes decodes to the same pixels."""
+    encoded = encode(picture(40, 40), "JPEG")
+    assert np.array_equal(imaging.decode(encoded + b"tail" * 50, LIMIT), imaging.decode(encoded, LIMIT))
+
+
+def test_animations_give_their_first_picture() -> None:
+    """Animated WebP and GIF count as their first frame."""
+    first, second = Image.fromarray(picture(30, 20, 1)), Image.fromarray(picture(30, 20, 2))
+    encoded = saved(first, "WEBP", save_all=True, append_images=[second], lossless=True)
+    assert np.array_equal(imaging.decode(encoded, LIMIT), np.asarray(first))
+    assert imaging.decode(saved(first, "GIF", save_all=True, append_images=[second]), LIMIT).shape == (20, 30, 3)
+
+
+def test_profiles_and_metadata_are_ignored() -> None:
+    """A broken or foreign ICC profile and EXIF with 0/0 rationals change no pixel."""
+    pixels = picture(40, 30)
+    plain = imaging.decode(encode(pixels, "JPEG"), LIMIT)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for profile in (lab, b"not a profile" * 9):
+        assert np.array_equal(imaging.decode(encode(pixels, "JPEG", icc_profile=profile), LIMIT), plain)
+    tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + struct.pack("<HHII", 0x011A, 5, 1, 26) + bytes(4) + bytes(8)
+    assert np.array_equal(imaging.decode(encode(pixels, "JPEG", exif=b"Exif\0\0" + tiff), LIMIT), plain)
+    assert np.array_equal(imaging.decode(encode(pixels, "JPEG", exif=b"Exif\0\0" + b"\xff" * 30), LIMIT), plain)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(["JPEG", "WEBP", "PNG", "GIF", "BMP", "TIFF"]), st.data())
+def test_damage_never_escapes(noise: bytes, file_format: str, data: st.DataObject) -> None:
+    """Whatever bytes are overwritten, decoding gives RGB pixels or UndecodableImage."""
+    encoded = bytearray(encode(picture(24, 18), file_format))
+    start = data.draw(st.integers(0, len(encoded)))
+    encoded[start : start + len(noise)] = noise
+    for read in (imaging.decode, read_header):
+        try:
+            result = read(bytes(encoded), LIMIT)
+        except UndecodableImage as error:
+            assert error.reason and str(error)
+        else:
+            assert not isinstance(result, np.ndarray) or (result.dtype == np.uint8 and result.shape[2] == 3)
+
+
+SIDES = st.integers(1, 700)
+
+
+@given(SIDES, SIDES, st.integers(8, 600), st.integers(8, 600), st.sampled_from(GEOMETRIES))
+def test_geometry_stays_inside(w: int, h: int, width: int, height: int, geometry: str) -> None:
+    """Every crop lies in the source, every picture on its canvas; `reject` and `upscale` agree on what is small."""
+    placement = place_on(w, h, width, height, geometry, "upscale")
+    strict = place_on(w, h, width, height, geometry, "reject")
+    if isinstance(placement, Misfit):
+        assert placement.reason in ("too_wide", "too_small", "no_legacy_geometry")
+        return
+    crop = placement.crop
+    assert 0 <= crop.left and 0 <= crop.top and crop.width >= 1 and crop.height >= 1
+    assert crop.left + crop.width <= w and crop.top + crop.height <= h
+    assert placement.x + placement.width <= placement.canvas_width
+    assert placement.y + placement.height <= placement.canvas_height
+    assert (placement.canvas_width, placement.canvas_height) == canvas_size(geometry, width, height)
+    assert isinstance(strict, Misfit) == (placement.enlarges and geometry != "legacy_nvidia")
+
+
+@given(SIDES, SIDES, st.integers(8, 600), st.integers(8, 600))
+def test_crops_keep_the_shape(w: int, h: int, width: int, height: int) -> None:
+    """A crop has the target's shape to half a pixel, is centred, and touches two opposite sides."""
+    placement = place_on(w, h, width, height, "center_crop", "upscale")
+    assert isinstance(placement, Placement)
+    crop = placement.crop
+    assert crop.width == w or crop.height == h
+    off = min(abs(crop.width - crop.height * width / height), abs(crop.height - crop.width * height / width))
+    assert off <= 0.5 or 1 in (crop.width, crop.height)
+    assert abs(2 * crop.left + crop.width - w) <= 1 and abs(2 * crop.top + crop.height - h) <= 1
+    wide = place_on(w, h, width, height, "center_crop_wide", "upscale")
+    assert isinstance(wide, Misfit) or (wide.crop.width == w and wide.crop == crop)
+
+
+def stylegan2_ada(pixels: np.ndarray, width: int, height: int) -> np.ndarray | None:
+    """The documented behaviour of StyleGAN2-ADA's `center-crop` and `center-crop-wide`, as a test's oracle."""
+    if width == height:
+        side = min(pixels.shape[:2])
+        top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+        cropped = Image.fromarray(pixels[top : top + side, left : left + side])
+        return np.asarray(cropped.resize((width, height), Image.Resampling.LANCZOS))
+    rows = int(np.round(width * pixels.shape[0] / pixels.shape[1]))
+    if pixels.shape[1] < width or rows < height:
+        return None
+    cropped = Image.fromarray(pixels[(pixels.shape[0] - rows) // 2 : (pixels.shape[0] + rows) // 2])
+    canvas = np.zeros((width, width, 3), np.uint8)
+    top = (width - height) // 2
+    canvas[top : top + height] = np.asarray(cropped.resize((width, height), Image.Resampling.LANCZOS))
+    return canvas
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(20, 150), st.integers(20, 150), st.sampled_from([(32, 32), (64, 48), (48, 32)]))
+def test_legacy_is_pixel_for_pixel(w: int, h: int, size: tuple[int, int]) -> None:
+    """legacy_nvidia equals the oracle, or leaves out what the oracle drops."""
+    pixels = picture(w, h)
+    expected = stylegan2_ada(pixels, *size)
+    placement = place_on(w, h, *size, "legacy_nvidia", "reject")
+    if expected is None:
+        assert isinstance(placement, Misfit)
+    else:
+        assert isinstance(placement, Placement)
+        assert np.array_equal(imaging.place(pixels, placement), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(20, 400), st.integers(20, 400), st.sampled_from([(64, 64), (64, 48), (40, 72)]))
+def test_resize_agrees_with_pillow(w: int, h: int, size: tuple[int, int]) -> None:
+    """At least 60 dB on what a crop gives, up and down."""
+    placement = place_on(w, h, *size, "center_crop", "upscale")
+    assert isinstance(placement, Placement)
+    pixels = picture(placement.crop.width, placement.crop.height)
+    assert psnr(imaging.resize(pixels, *size), imaging.resize_pillow(pixels, *size)) >= 60
+
+
+def test_pad_keeps_all_of_the_picture() -> None:
+    """The picture is fitted, centred, on black."""
+    pixels = np.full((20, 40, 3), 200, np.uint8)
+    placement = place_on(40, 20, 32, 32, "pad", "upscale")
+    assert isinstance(placement, Placement)
+    padded = imaging.place(pixels, placement)
+    assert (padded[8:24] == 200).all() and (padded[:8] == 0).all() and (padded[24:] == 0).all()
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp"])
+def test_lossless_is_lossless(file_format: str) -> None:
+    """Pixels survive, as every reader decodes them."""
+    pixels = picture(50, 30)
+    encoded = imaging.encode(pixels, file_format, 95)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")), pixels)
+
+
+def test_jpeg_keeps_full_chroma() -> None:
+    """4:4:4, close to the pixels."""
+    encoded = imaging.encode(picture(64, 48), "jpg", 95)
+    assert Image.open(io.BytesIO(encoded)).layer == [(1, 1, 1, 0), (2, 1, 1, 1), (3, 1, 1, 1)]
+    assert psnr(imaging.decode(encoded, LIMIT), picture(64, 48)) > 33
+
+
+@given(st.binary(min_size=1, max_size=511), st.binary(min_size=1, max_size=511))
+def test_key_grammar(a: bytes, b: bytes) -> None:
+    """Any LMDB key gives a safe file name of at most 120 characters; other keys give other names."""
+    name = sample_key("cat", a)
+    assert 0 < len(name) <= 120 and name.startswith("cat-")
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-~")
+    assert os.path.basename(name) == name and "." not in name
+    assert (name == sample_key("cat", b)) == (a == b)
