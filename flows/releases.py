@@ -170,11 +170,10 @@ class Store:
         with self.telling(key):
             self.s3.delete_object(Bucket=self.remote.bucket, Key=key)
 
-    def read_index(self, name: str) -> tuple[Index, bytes] | None:
-        """A release and its index's bytes, if there is one of that name."""
+    def read_optional(self, key: str, at_most: int = MAX_INDEX_BYTES) -> bytes | None:
+        """The bytes of a small object; None where there is none of that key."""
         from botocore.exceptions import ClientError
 
-        key = self.index_key(check_name(name))
         with self.telling(key):
             try:
                 reply = self.s3.get_object(Bucket=self.remote.bucket, Key=key)
@@ -182,10 +181,14 @@ class Store:
                 if error.response.get("Error", {}).get("Code") in MISSING:
                     return None
                 raise
-            if reply["ContentLength"] > MAX_INDEX_BYTES:
-                raise UserError(f"releases/{name}.json has {reply['ContentLength']} bytes; at most {MAX_INDEX_BYTES}")
-            payload = reply["Body"].read()
-        return parse_index(payload, name), payload
+            if reply["ContentLength"] > at_most:
+                raise UserError(f"storage: {key} has {reply['ContentLength']} bytes; it must have at most {at_most}")
+            return bytes(reply["Body"].read())
+
+    def read_index(self, name: str) -> tuple[Index, bytes] | None:
+        """A release and its index's bytes, if there is one of that name."""
+        payload = self.read_optional(self.index_key(check_name(name)))
+        return None if payload is None else (parse_index(payload, name), payload)
 
     def need_index(self, name: str) -> tuple[Index, bytes]:
         """The same; a name that is not there is the user's mistake."""

@@ -113,6 +113,28 @@ def attach(
         print(f"storage: {_describe(remote)}, ready")
 
 
+@app.command("gc")
+def collect_garbage(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what nothing names; delete nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Really delete it.")] = False,
+    days: Annotated[float, typer.Option(help="Younger objects stay.", min=0)] = 7.0,
+) -> None:
+    """List, or delete, what no commit of this clone and no release names."""
+    from flows import gc
+
+    if dry_run == yes:
+        raise UserError("storage gc: give --dry-run to list what nothing names, or --yes to delete it")
+    remote = ensure_started()
+    if yes and remote.attached_to:
+        raise UserError(f"storage gc: {remote.attached_to} has commits that this clone may lack; delete there")
+    found = gc.collect(remote, days * 24 * 3600)
+    for line in gc.lines_of(found):
+        print(line)
+    if yes:
+        gc.delete(remote, found.garbage)
+    print(f"deleted {len(found.garbage):,} objects" if yes else "nothing was deleted")
+
+
 def _remote_of(clone: Path) -> Remote:
     """The remote that another clone uses."""
     remote = load_remote(clone / PLACE)
