@@ -46,6 +46,7 @@ TRAIN: dict[str, Any] = {
     "cache_mb": 64,
     "augment": "none",
     "mismatch": True,
+    "hard_mismatches": 2,
     "d_choice": 1.0,
     "g_choice": 0.5,
     "captions": "matched",

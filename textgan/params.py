@@ -87,13 +87,27 @@ class ImagesParams:
 class CaptionsParams:
     """Who says what is in a picture."""
 
-    captioner: Literal["annotations", "measured"]
+    captioner: Literal["annotations", "measured", "model", "merge"]
+    """model reads a local directory, named by TEXTGAN_CAPTION_MODEL; merge asks those of `order` in turn."""
+    order: list[str]
+    """Captioners of merge: a fact is said by the first that knows it. Empty for the others."""
+    missing: Literal["fallback", "reject"]
+    """An image without an annotation: the kind alone is said, or the stage stops."""
     seed: int
     per_image: int
     """Captions of each language for one image."""
+    measured: dict[str, dict[str, float]]
+    """Kind -> fact -> least probability at which `measured` says it; what is not listed is not said."""
 
     def __post_init__(self) -> None:
         rule(1 <= self.per_image <= 32, "per_image", self.per_image, "between 1 and 32")
+        known = {"annotations", "measured", "model"}
+        rule(set(self.order) <= known, "order", self.order, f"of {', '.join(sorted(known))}")
+        rule((self.captioner == "merge") == bool(self.order), "order", self.order, "captioners for merge, else empty")
+        for kind, facts in self.measured.items():
+            rule(kind in ("cat", "car"), "measured", kind, "cat or car")
+            for fact, least in facts.items():
+                rule(0 < least <= 1, f"measured.{kind}.{fact}", least, "above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +174,8 @@ class TrainParams:
     """Of real and generated images alike; anything but none computes real features anew each time."""
     mismatch: bool
     """Real images with captions that contradict them are negatives of D."""
+    hard_mismatches: int
+    """So many more texts an image, that contradict it in one fact and in little else; 0: only the batch's own."""
     d_choice: float
     """Weight, in D, of picking a real image's caption among those of the batch that contradict it."""
     g_choice: float
@@ -182,6 +198,7 @@ class TrainParams:
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
         for key in ("beta1", "beta2"):
             rule(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
+        rule(0 <= self.hard_mismatches <= 64, "hard_mismatches", self.hard_mismatches, "between 0 and 64")
         rule(0 <= self.lr_decay <= 1, "lr_decay", self.lr_decay, "between 0 and 1")
         rule(2 <= self.batch_size <= 65536, "batch_size", self.batch_size, "between 2 and 65536")
         for key in ("z_dim", "text_dim", "g_channels", "g_max_channels", "d_channels"):

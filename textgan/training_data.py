@@ -18,17 +18,20 @@ from textgan.facts.schema import VALUES
 from textgan.networks.text_encoder import PAD_ID
 from textgan.seeds import derive_seed
 
-SAID_ALWAYS = ("kind", "body", "colour", "background", "side")
+SAID_ALWAYS = ("kind", "colour", "background", "side")
 """Facts that every caption says where they are known (`textgan.facts.wording.ALWAYS`, which a test compares)."""
+
+MINOR_FACT = 0.7
+"""A hard mismatch turns on a fact that is not always said less often: the largest of random numbers, scaled by this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step sees, for all processes together."""
+    """What one step sees, for all processes together: M = B + B*K texts, the images' own ones first."""
 
     index: Tensor  # [B] which images
-    token_ids: Tensor  # [B,L] a caption of each, padded
-    wrong: Tensor  # [B,B] bool: caption j contradicts image i
+    token_ids: Tensor  # [M,L] a caption of each image, then K hard mismatches of each, padded
+    wrong: Tensor  # [B,M] bool: text j contradicts image i
 
 
 class TrainingData:
@@ -53,8 +56,12 @@ class TrainingData:
             first, count = first + len(part), count - len(part)
         return torch.cat(parts)
 
-    def batch(self, seed: int, cur_nimg: int, size: int, captions: str = "matched") -> Batch:
-        """The batch that begins at image `cur_nimg`; `captions` shuffled or none are ablations."""
+    def batch(self, seed: int, cur_nimg: int, size: int, hard: int, captions: str = "matched") -> Batch:
+        """The batch that begins at image `cur_nimg`; `captions` shuffled or none are ablations.
+
+        `hard` more texts an image contradict it in one fact, chosen at random, and in little else: against
+        any other caption the background would give the answer, and no one would look at the object's colour.
+        """
         index = self.order(seed, cur_nimg, size)
         generator = torch.Generator().manual_seed(derive_seed(seed, "captions", cur_nimg))
         draws = torch.rand(size, generator=generator).tolist()
@@ -64,8 +71,28 @@ class TrainingData:
             pick = int(draw * len(self.captions[image]))
             chosen.append([] if captions == "none" else self.captions[image][pick])
             full.append(self.says_all[image][pick])
-        facts = self.facts[index]
-        return Batch(index, pad(chosen), contradictions(facts, self.facts[said], torch.tensor(full)))
+        facts = self.facts[said]
+        others = self._nearly(facts, hard, generator)
+        for image, draw in zip(others.tolist(), torch.rand(len(others), generator=generator).tolist(), strict=True):
+            complete = [ids for ids, whole in zip(self.captions[image], self.says_all[image], strict=True) if whole]
+            chosen.append([] if captions == "none" else complete[int(draw * len(complete))])
+            full.append(True)
+        wrong = contradictions(facts, self.facts[torch.cat([said, others])], torch.tensor(full))
+        return Batch(index, pad(chosen), wrong & (captions != "none"))
+
+    def _nearly(self, facts: Tensor, hard: int, generator: torch.Generator) -> Tensor:  # [B,F] -> [B*hard]
+        """Images that differ in one fact drawn at random, and in as few others as the data allow."""
+        if hard == 0:
+            return torch.empty(0, dtype=torch.int64)
+        size, num_facts = facts.shape
+        differs = (facts[:, None, :] >= 0) & (self.facts >= 0) & (facts[:, None, :] != self.facts)  # [B,N,F]
+        cost = differs.sum(dim=2).float()[:, None, :] + torch.rand(size, hard, len(self), generator=generator)
+        possible = differs.any(dim=1)  # [B,F] facts in which some image differs
+        odds = torch.tensor([1.0 if name in SAID_ALWAYS else MINOR_FACT for name in VALUES])
+        draws = torch.rand(size, hard, num_facts, generator=generator) * odds * possible[:, None, :]
+        name = draws.argmax(dim=2)  # [B,hard]
+        has_name = differs.transpose(1, 2).gather(1, name[:, :, None].expand(-1, -1, len(self)))  # [B,hard,N]
+        return cost.masked_fill(~has_name, float("inf")).argmin(dim=2).flatten()
 
 
 def pad(captions: list[list[int]]) -> Tensor:  # -> [B,L] int64, L at least 1

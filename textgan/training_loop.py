@@ -1,6 +1,6 @@
 """The training loop: one visible loop, counted in images, every step a function of (seed, images seen).
 
-B batch over all processes, N this process's part of it, L caption length, D text features, M = B texts
+B batch over all processes, N this process's part of it, L caption length, D text features, M texts
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def run_loop(
     total_nimg, text_nimg = round(params.total_kimg * 1000), round(params.text_kimg * 1000)
     while state.cur_nimg < total_nimg:
         noise = torch.Generator().manual_seed(derive_seed(params.seed, "step", state.cur_nimg))
-        batch = data.batch(params.seed, state.cur_nimg, params.batch_size, params.captions)
+        batch = data.batch(params.seed, state.cur_nimg, params.batch_size, params.hard_mismatches, params.captions)
         for optimiser, base in ((training.D_opt, params.d_lr), (training.G_opt, params.g_lr)):
             set_learning_rate(optimiser, learning_rate(base, state.cur_nimg, total_nimg, params.lr_decay))
         if state.cur_nimg < text_nimg:
@@ -136,7 +136,7 @@ def text_step(training: Training, batch: Batch, real_features: RealFeatures, noi
     networks, params, part = training.networks, training.params, distributed.local_part(training.params.batch_size)
     device = real_features.device
     numbers = draw_augmentation(params.batch_size, noise)
-    c = networks.text(batch.token_ids.to(device))  # [B,D]
+    c = networks.text(batch.token_ids.to(device))  # [M,D]
     real = networks.D(real_features(batch.index[part], numbers[part]))
     loss, right = _choice(real, c, batch, part)
     training.D_opt.zero_grad(set_to_none=True)
@@ -152,11 +152,11 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
     device, size = real_features.device, params.batch_size
     z = torch.randn(size, params.z_dim, generator=noise)[part].to(device)  # [N,Z]
     numbers = [draw_augmentation(size, noise)[part] for _ in range(2)]
-    other = _pick_wrong(batch.wrong, torch.rand(size, size, generator=noise))  # [B], -1 where nothing contradicts
+    other = _pick_wrong(batch.wrong, torch.rand(batch.wrong.shape, generator=noise))  # [B], -1 where nothing does
     has_wrong = (other >= 0)[part].to(device, torch.float32)  # [N]
 
     # Generate once; the features carry the graph to G, a detached copy trains D.
-    c = networks.text(batch.token_ids.to(device))  # [B,D]
+    c = networks.text(batch.token_ids.to(device))  # [M,D], the images' own texts first
     fake_images = networks.G(z, c[part].detach())
     fake_features = networks.D.features(augment(fake_images, params.augment, numbers[1]))
     seen_fake = [level.detach() for level in fake_features]
@@ -223,7 +223,7 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
 
 def _choice(judged: Judgement, c: Tensor, batch: Batch, part: slice) -> tuple[Tensor, Tensor]:  # -> [N], [N]
     """The loss of picking each image's own caption out of the batch, and whether it was picked."""
-    similarities = judged.similarities(c)  # [N,B]
+    similarities = judged.similarities(c)  # [N,M]
     right = torch.arange(part.start, part.stop, device=c.device)
     wrong = batch.wrong[part].to(c.device)
     own = similarities.gather(1, right[:, None])
@@ -231,9 +231,14 @@ def _choice(judged: Judgement, c: Tensor, batch: Batch, part: slice) -> tuple[Te
     return choice_loss(similarities, right, wrong), (own[:, 0].detach() > best).float()
 
 
-def _pick_wrong(wrong: Tensor, draws: Tensor) -> Tensor:  # [B,B] bool, [B,B] -> [B]
-    """For each image one caption of the batch that contradicts it, -1 where there is none."""
-    picked = (draws * wrong).argmax(dim=1)
+def _pick_wrong(wrong: Tensor, draws: Tensor) -> Tensor:  # [B,M] bool, [B,M] -> [B]
+    """For each image one text that contradicts it, a hard one where it has one; -1 where there is none."""
+    size, texts = wrong.shape
+    own_hard = torch.zeros(size, texts, dtype=torch.bool)
+    for idx in range(size):
+        per_image = (texts - size) // size
+        own_hard[idx, size + idx * per_image : size + (idx + 1) * per_image] = True
+    picked = (wrong * (draws + own_hard)).argmax(dim=1)
     return torch.where(wrong.any(dim=1), picked, -1)
 
 
