@@ -6,8 +6,11 @@ no stage and calls no stage code: each stale stage of DVC's graph is one task, `
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -26,7 +29,10 @@ from textgan.errors import UserError, fail
 local.apply()
 SLOTS = int(os.environ.get("TEXTGAN_SLOTS", "2"))
 """Stages side by side on this machine; how fast, not what."""
+MAX_WAITING = 64
+"""Threads of a run: one for each task, most of which wait for the stages above them or for a slot."""
 stop = Stop()
+slots = threading.BoundedSemaphore(SLOTS)
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -35,18 +41,8 @@ def run_stage(name: str, pool: str, timeout_seconds: float | None, force: bool, 
     log = get_run_logger()
     held = gpu.acquire(stop.is_set, log.info) if pool == "gpu" else None
     try:
-        stop.check()
-        arguments = [*(["--force"] if force else []), *(["--pull"] if pull else []), "-s", name]
-        result = dvc.run(
-            "repro",
-            *arguments,
-            say=log.info,
-            timeout_seconds=timeout_seconds,
-            cwd=ROOT,
-            merge_errors=True,
-            on_start=stop.watch,
-            keep_open=() if held is None else (held,),
-        )
+        with _slot():
+            result = _dvc_repro(name, timeout_seconds, force, pull, held)
     finally:
         if held is not None:
             os.close(held)
@@ -58,6 +54,35 @@ def run_stage(name: str, pool: str, timeout_seconds: float | None, force: bool, 
     return result.stages.get(name, dvc.Outcome("unchanged", 0.0))
 
 
+def _dvc_repro(name: str, timeout_seconds: float | None, force: bool, pull: bool, held: int | None) -> dvc.Run:
+    """`dvc repro -s NAME` under a guard that inherits the GPU's lock."""
+    return dvc.run(
+        "repro",
+        *(["--force"] if force else []),
+        *(["--pull"] if pull else []),
+        "-s",
+        name,
+        say=get_run_logger().info,
+        timeout_seconds=timeout_seconds,
+        cwd=ROOT,
+        merge_errors=True,
+        on_start=stop.watch,
+        keep_open=() if held is None else (held,),
+    )
+
+
+@contextlib.contextmanager
+def _slot() -> Iterator[None]:
+    """One of this machine's places for a stage; raises where the run is stopped while it waits."""
+    while not slots.acquire(timeout=gpu.POLL_SECONDS):
+        stop.check()
+    try:
+        stop.check()
+        yield
+    finally:
+        slots.release()
+
+
 @task(task_run_name="push", retries=3, retry_delay_seconds=[2, 10, 60], cache_policy=NO_CACHE, persist_result=False)
 def push(identity: str) -> bool:
     """Transfers may be tried again: the network's failures are nobody's fault. True where it pushed."""
@@ -65,7 +90,7 @@ def push(identity: str) -> bool:
     return push_if_needed(identity, say=get_run_logger().info)
 
 
-@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=SLOTS))  # type: ignore[arg-type]
+@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=MAX_WAITING))  # type: ignore[arg-type]
 def pipeline(
     targets: list[str] | None = None,
     force: bool = False,
