@@ -12,7 +12,7 @@ setup-dev: ## the same and the tools of the developers
 lock: setup-dev ## resolve both lock files anew
 	scripts/lock.sh
 lint: setup-dev ## style and security
-	$(PY) -m ruff check . && $(PY) -m bandit -q -c pyproject.toml -r textgan pipeline flows
+	$(PY) -m ruff check . && $(PY) -m bandit -q -ll -c pyproject.toml -r textgan pipeline flows
 types: setup-dev ## mypy
 	$(PY) -m mypy
 floors: setup-dev ## who may import whom

@@ -135,7 +135,8 @@ def passing_signals_on(process: subprocess.Popen[str]) -> Iterator[None]:
 
 def lock_outs(text: str) -> dict[str, dict[str, str]]:
     """{stage: {out: hash}} of a dvc.lock's text."""
-    stages = (yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("stages", {})
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    stages = (yaml.load(text, Loader=loader) or {}).get("stages", {})  # nosec B506: a safe loader, the fast one
     return {
         name: {out["path"]: out.get("md5") or out.get("hash", "") for out in entry.get("outs", [])}
         for name, entry in stages.items()
