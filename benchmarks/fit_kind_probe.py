@@ -47,12 +47,24 @@ def pictures(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.array(cars)
 
 
+def blotched(images: np.ndarray) -> np.ndarray:
+    """The pictures with the blotches that generated ones have: noise of 4 and of 10 px, uint8 [N,64,64,3]."""
+    rng = np.random.default_rng(derive_seed(_FIT_SEED, "blotches"))
+    noisy = images.astype(np.float32)
+    for cells, strength in ((16, 8), (6, 6)):
+        noise = rng.standard_normal((len(images), cells, cells, 3)).astype(np.float32) * strength
+        steps = np.arange(SIDE_PX) * cells // SIDE_PX
+        noisy += noise[:, steps][:, :, steps]
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
 def main() -> None:
     """Fit on one seed, score on another, store the coefficients rounded to five digits."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     images, cars = pictures(_FIT_SEED, count)
-    features = [outline_features(find_outlines(srgb_to_lab(part))) for part in (images, images[:, :, ::-1])]
-    model = LogisticRegression(C=0.1, max_iter=2000).fit(np.concatenate(features), np.concatenate([cars, cars]))
+    versions = (images, images[:, :, ::-1], blotched(images))
+    features = [outline_features(find_outlines(srgb_to_lab(part))) for part in versions]
+    model = LogisticRegression(C=0.1, max_iter=2000).fit(np.concatenate(features), np.tile(cars, len(versions)))
     weights = [round(float(value), 5) for value in model.coef_[0]]
     bias = round(float(model.intercept_[0]), 5)
     images, cars = pictures(_SCORE_SEED, count // 2)
