@@ -48,14 +48,9 @@ program(lambda: publish.publish(tag=name))
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def repository() -> Path:
     """A published result `whole` in a running server."""
-    place = toy_graph.make(tmp_path_factory.mktemp("publish") / "first")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        publish.publish(tag="whole")
-        yield place
-        storage.stop()
+    return toy_graph.published()
 
 
 @pytest.fixture

@@ -184,6 +184,7 @@ elif stage == "evaluate":
                                  "base_rate": 0.1, "count": 600}]}})
 '''
 _TEMPLATE: list[Path] = []
+_PUBLISHED: list[Path] = []
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
 
 
@@ -236,3 +237,15 @@ def _make(root: Path) -> Path:
     repro(root)
     commit(root, "The first result")
     return root
+
+
+def published() -> Path:
+    """A repository with its storage running and its result published as `whole`; one in a test session."""
+    if not _PUBLISHED:
+        place = make(Path(tempfile.mkdtemp(prefix="toy-storage-")) / "first")
+        textgan = str(Path(sys.executable).with_name("textgan"))
+        atexit.register(shutil.rmtree, place.parent, ignore_errors=True)
+        atexit.register(subprocess.run, [textgan, "storage", "stop"], cwd=place, stdout=subprocess.DEVNULL)
+        run(place, textgan, "publish", "--tag", "whole")
+        _PUBLISHED.append(place)
+    return _PUBLISHED[0]
