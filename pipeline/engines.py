@@ -50,7 +50,7 @@ def _run_pool(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> I
     # forkserver: workers start as forks of a clean process that has imported the heavy modules once, so
     # they inherit no LMDB handle, thread or lock of this one.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.shards", "pipeline.imaging"])
+    context.set_forkserver_preload(["pipeline.images", "pipeline.imaging"])
     waiting = iter(tasks)
     again: list[tuple[T, int]] = []
     while True:

@@ -30,6 +30,8 @@ def decode(encoded: bytes, max_pixels: int) -> np.ndarray:  # -> uint8 [H,W,3]
     pixels = fast(encoded, max_pixels) if fast else None
     if pixels is not None:
         return pixels
+    if not encoded:
+        raise UndecodableImage("empty", "the value has no bytes")
     if name == "unknown":
         raise UndecodableImage("unknown_format", f"starts with {encoded[:8]!r}")
     with opened(encoded, name) as image:

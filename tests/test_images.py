@@ -13,14 +13,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from pipeline import build, images, ingest
+from pipeline import build, engines, images, ingest
+from pipeline.inspect import inspect
 from pipeline.shards import write_tar
+from pipeline.verify import verify
+from tests.dying_workers import die_always, die_once
 from tests.lmdb_exports import encode, picture, pictures, write_lmdb
 from textgan.dataset import ImageShards
 from textgan.errors import UserError
 from textgan.files import sha256_file
 from textgan.params import ImagesParams, IngestParams
+from textgan.records import sample_key
 
 PARAMS = ImagesParams(
     width=32,
@@ -203,6 +208,12 @@ def test_opens_with_webdataset(tmp_path: Path, exports: dict[str, Path]) -> None
     assert np.array_equal(np.asarray(samples[0]["jpg"]), ours.images([0])[0])
 
 
+def in_process(export: Path, out: Path, *more: str) -> str:
+    """What `by_hand` starts, without another start of Python."""
+    arguments = [str(export), str(out), "--width", "32", "--height", "24", *more]
+    return images.by_hand(images.parser().parse_args(arguments))
+
+
 def by_hand(export: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     """`python -m pipeline.images EXPORT OUT ...` in an empty directory."""
     command = [sys.executable, "-m", "pipeline.images", str(export), str(out), "--width", "32", "--height", "24", *more]
@@ -239,22 +250,130 @@ def test_param_names_are_command_line_names() -> None:
     assert {field.name for field in dataclasses.fields(ImagesParams)} <= set(arguments)
 
 
-def kill_at(tmp_path: Path, export: Path, delays: list[float]) -> None:
-    """Kill builds after each delay, then let one finish: the bytes are those of a build that was not killed."""
-    whole = by_hand(export, tmp_path / "whole", "--workers", "2", "--shard-mb", "1")
-    assert whole.wait(timeout=300) == 0
+STRANGE_KEYS = [b"../up", b"a.b", b"a/b", b"with space", "caf\u00e9".encode(), b"x" * 511, b"\xff\x01", b"-"]
+
+
+def test_strange_keys(tmp_path: Path) -> None:
+    """Keys with dots, slashes, spaces, foreign bytes and full length come back as images under safe names."""
+    values = {key: encode(picture(40, 30, idx)) for idx, key in enumerate(STRANGE_KEYS)}
+    export = write_lmdb(tmp_path / "cat", values)
+    build.build(request(tmp_path, {"cat": export}), tmp_path / "work", tmp_path / "out")
+    kept = [key for split in ("train", "select", "test") for key in ImageShards(tmp_path / "out", split).keys]
+    assert sorted(kept) == sorted(sample_key("cat", key) for key in STRANGE_KEYS)
+    assert {path.name for path in tmp_path.iterdir()} == {"cat", "inventory", "out"}
+    import webdataset
+
+    urls = sorted(str(path) for path in (tmp_path / "out").glob("*.tar"))
+    found = [sample["__key__"] for sample in webdataset.WebDataset(urls, shardshuffle=False)]
+    assert sorted(found) == sorted(kept)
+
+
+def test_changed_export_is_noticed(tmp_path: Path) -> None:
+    """An export that is not what was ingested ends with a line that says so."""
+    export = write_lmdb(tmp_path / "cat", pictures(3))
+    wanted = request(tmp_path, {"cat": export})
+    (export / "data.mdb").unlink()
+    write_lmdb(export, pictures(3, 7))
+    with pytest.raises(UserError, match="run ingest again"):
+        build.build(wanted, tmp_path / "work", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_space_left(tmp_path: Path, exports: dict[str, Path]) -> None:
+    """A full disk in mid-shard: one line, nothing published; with room again the bytes are the usual ones."""
+    code = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000));"
+        "sys.argv[0] = 'images'; runpy.run_module('pipeline.images', run_name='__main__')"
+    )
+    arguments = [str(exports["cat"]), "out", "--width", "32", "--height", "24", "--workers", "1"]
+    command = [sys.executable, "-c", code, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    full = subprocess.run(command, cwd=tmp_path, text=True, env=environment, capture_output=True)
+    assert full.returncode == 1
+    assert full.stderr.strip().splitlines()[-1].startswith("error: ") and "File too large" in full.stderr
+    assert not (tmp_path / "out").exists()
+    in_process(exports["cat"], tmp_path / "out", "--workers", "1")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_killed_worker_is_replaced(tmp_path: Path) -> None:
+    """A task whose worker was killed is done by another; one that always kills ends with a line."""
+    tasks = [(tmp_path / "mark", number) for number in range(6)]
+    assert sorted(engines.run(die_once, tasks, 2)) == list(range(6))
+    with pytest.raises(UserError, match="killed 3 times"):
+        list(engines.run(die_always, [1], 2))
+
+
+@pytest.mark.slow
+def test_dask_gives_the_same_bytes(
+    tmp_path: Path, exports: dict[str, Path], small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Dask cluster by its address gives what one process gives."""
+    distributed = pytest.importorskip("distributed")
+    build.build(request(tmp_path, exports), tmp_path / "work", tmp_path / "one")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.setenv("TEXTGAN_DASK", cluster.scheduler_address)
+        build.build(request(tmp_path, exports), tmp_path / "work", tmp_path / "dask")
+    assert digests(tmp_path / "one") == digests(tmp_path / "dask")
+
+
+def test_verify_names_what_is_wrong(tmp_path: Path, exports: dict[str, Path], capsys: pytest.CaptureFixture) -> None:
+    """A changed byte, a missing shard and a foreign file are each named."""
+    out = tmp_path / "out"
+    build.build(request(tmp_path, exports), tmp_path / "work", out)
+    verify(out)
+    assert "as the manifest says" in capsys.readouterr().out
+    damaged = bytearray((out / "train-00000.tar").read_bytes())
+    damaged[5000] ^= 1
+    (out / "train-00000.tar").write_bytes(damaged)
+    (out / "test-00000.tar").unlink()
+    (out / "notes.txt").write_text("")
+    with pytest.raises(UserError, match="3 things are wrong"):
+        verify(out)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "not in the manifest",
+        "other bytes than the manifest's sha256",
+        "missing",
+    ]
+
+
+def kill_at(tmp_path: Path, export: Path, delays: list[float | None]) -> None:
+    """Kill builds after each delay (None: at the first finished shard), then let one finish: the bytes are the same."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    arguments = ("--workers", "2", "--shard-mb", "1", "--width", "128", "--height", "128")
+    in_process(export, tmp_path / "a/out", *arguments)
     for delay in delays:
-        process = by_hand(export, tmp_path / "out", "--workers", "2", "--shard-mb", "1")
-        time.sleep(delay)
+        process = by_hand(export, tmp_path / "b/out", *arguments)
+        while delay is None and process.poll() is None and not list((tmp_path / "b").glob(".out.unfinished/*/*.json")):
+            time.sleep(0.01)
+        time.sleep(delay or 0)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    last = by_hand(export, tmp_path / "out", "--workers", "2", "--shard-mb", "1")
-    assert last.wait(timeout=300) == 0
-    a, b = digests(tmp_path / "whole"), digests(tmp_path / "out")
-    a.pop("manifest.json"), b.pop("manifest.json")  # it names the dataset, which by hand is the directory
-    assert a == b
+    in_process(export, tmp_path / "b/out", *arguments)
+    assert digests(tmp_path / "a/out") == digests(tmp_path / "b/out")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["out"]
 
 
-def test_killed_builds_lose_and_change_nothing(tmp_path: Path, exports: dict[str, Path]) -> None:
-    """SIGKILL early and late, small; the slow test does it at many moments."""
-    kill_at(tmp_path, exports["cat"], [1.0, 2.2])
+def test_a_killed_build_goes_on(tmp_path: Path, exports: dict[str, Path]) -> None:
+    """SIGKILL in the middle, small; the slow test does it at many moments."""
+    kill_at(tmp_path, exports["cat"], [None])
+
+
+@pytest.mark.slow
+def test_killed_builds_lose_and_change_nothing(tmp_path: Path) -> None:
+    """SIGKILL at 20 random moments of a build of many shards."""
+    export = write_lmdb(tmp_path / "cat", {k: encode(picture(300, 260, i)) for i, k in enumerate(pictures(600))})
+    seconds = np.random.default_rng(0).uniform(0.3, 6, 20)
+    kill_at(tmp_path, export, seconds.tolist())
+
+
+def test_inspect_counts(tmp_path: Path, exports: dict[str, Path], capsys: pytest.CaptureFixture) -> None:
+    """Entries, formats and undecodable values of an export, and a sheet of 24 pictures."""
+    inspect(exports["cat"], sheet=tmp_path / "sheet.png", limit=None)
+    text = capsys.readouterr().out
+    assert "43 entries; looked at all" in text
+    assert "undecodable  3 (empty 1, undecodable 1, unknown_format 1)" in text
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (960, 640)

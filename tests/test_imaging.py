@@ -100,7 +100,7 @@ def giant_png(width: int, height: int) -> bytes:
 
 
 BAD = {
-    "empty": (b"", "unknown_format"),
+    "empty": (b"", "empty"),
     "text": (b"<html>404</html>", "unknown_format"),
     "truncated JPEG": (encode(picture(80, 80), "JPEG")[:1500], "undecodable"),
     "truncated WebP": (encode(picture(80, 80), "WEBP")[:900], "undecodable"),

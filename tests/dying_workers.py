@@ -1,0 +1,22 @@
+"""Tasks whose worker is killed; a module of its own, because every worker imports it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+
+def die_once(task: tuple[Path, int]) -> int:
+    """A worker killed in its first attempt at a task."""
+    mark, number = task
+    if number == 2 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die_always(task: int) -> int:
+    """A worker that is killed at every attempt."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return task
