@@ -21,6 +21,7 @@ import textgan
 from textgan import params as parameters
 from textgan.errors import UserError, program
 from textgan.files import publishing, sha256_file, write_json
+from textgan.metrics import beyond
 from textgan.metrics.agreement import agreement, all_right
 from textgan.metrics.features import Images, LiteExtractor, PatchExtractor
 from textgan.metrics.matcher import MatcherBackbone, image_vectors, load_matcher, text_vectors
@@ -71,7 +72,8 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     fake = sample(snapshot, prompts)
     references = References(test.images, train.images, _kinds(test), _kinds(train))
     numbers, fingerprints = [], {}
-    for extractor in (LiteExtractor("lite2"), PatchExtractor(train.images)):
+    lite = LiteExtractor("lite2")
+    for extractor in (lite, PatchExtractor(train.images)):
         numbers += image_numbers(references, fake, extractor, settings.seed)
         fingerprints[extractor.name] = fingerprint_of(references, fake, extractor)
     metrics: Metrics = {number.name: number.value for number in numbers}
@@ -79,7 +81,7 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     asked = _asked(params, vocabulary, test)
     pictures = sample(snapshot, asked)
     measurer = measurer_of(params.captions.captioner)
-    agreed, not_computed = _agreement(asked, pictures, test, measurer, settings.prompts, settings.seed, metrics)
+    agreed, not_computed = _agreement(asked, pictures, test, measurer, params, metrics, sheets)
     retrieval = _retrieval(Path("models") / f"{name}-matcher", test, fake, prompts, settings.seed, metrics)
 
     grid = grid_prompts(asked, settings.grid_prompts)
@@ -88,6 +90,17 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     sheets.rows("grid", rows, [asked.texts[place] for place in grid], [asked.languages[place] for place in grid])
     sheets.tiles("uncurated", fake[:64])
     sheets.tiles("real", test.images[:64])
+    kinds = [asked.facts[place].get("kind", "") for place in grid]
+    further: dict[str, Any] = {
+        "memorisation": beyond.copies(references, fake, lite, sheets),
+        "by_kind": beyond.by_kind(references, fake, prompts, lite, settings.seed),
+        "diversity": beyond.within_prompts(rows, kinds, references, lite) if len(seeds) > 1 else None,
+        "unevenness": beyond.walks(snapshot, asked, grid[:4], lite, sheets),
+        "apart": beyond.words_apart(snapshot, vocabulary, params, asked, grid, measurer, sheets) if measurer else None,
+    }
+    metrics["memorisation_ratio_lite2"] = further["memorisation"]["ratio"]
+    metrics["diversity_within_prompt_lite2"] = further["diversity"]
+    metrics["interpolation_unevenness_lite2"] = further["unevenness"]
     keep_records(name, model, out)
     return {
         "format": 1,
@@ -103,6 +116,7 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
         "sheets": sheets.index,
         "grid_seeds": seeds,
         "not_computed": not_computed,
+        **further,
     }
 
 
@@ -170,11 +184,12 @@ def _agreement(
     pictures: Images,
     test: Split,
     measurer: Measurer | None,
-    protocol: str,
-    seed: int,
+    params: DatasetParams,
     metrics: Metrics,
+    sheets: Sheets,
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
     """Facts of the pictures measured again, against the prompts; metrics get one number a fact and its control."""
+    protocol, seed = params.evaluate.prompts, params.evaluate.seed
     suffix = f"{count_name(len(asked))}_{protocol}"
     if measurer is None:
         metrics[f"agreement_colour_{suffix}"] = None
@@ -184,6 +199,7 @@ def _agreement(
     said = {name for facts in real for name in facts}
     wanted = [_only(facts, said) for facts in asked.facts]
     facts = agreement(wanted, measured, seed)
+    beyond.worst(asked, wanted, measured, pictures, sheets)
     truth = agreement([_only(facts, said) for facts in test.said()[:REAL_MEASURED]], real, seed)
     by_language = {}
     for language in sorted(set(asked.languages)):

@@ -14,7 +14,7 @@ import numpy as np
 
 from textgan.metrics.corruptions import blur
 from textgan.metrics.distances import frechet_of_samples
-from textgan.metrics.features import Extractor, Features, Images, extract, extract_cached, images_sha256
+from textgan.metrics.features import Extractor, Features, Images, extract_cached, images_sha256
 from textgan.metrics.kernel import kernels, kid
 from textgan.metrics.manifold import manifold
 from textgan.seeds import derive_seed
@@ -63,7 +63,7 @@ def image_numbers(references: References, fake: Images, extractor: Extractor, se
     test = extract_cached(references.test, extractor, "test images")
     train = extract_cached(references.train, extractor, "train images")
     blurred = extract_cached(blur(references.train, BLUR_SIGMA), extractor, "blurred train images")
-    generated = extract(fake, extractor, "generated images")
+    generated = extract_cached(fake, extractor, "generated images")
     ceilings = {
         "blurred": _all(test, blurred, seed),
         "collapsed": _all(test, train[np.arange(len(train)) % COLLAPSED_TO], seed),

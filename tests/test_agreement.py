@@ -1,0 +1,92 @@
+"""Agreement and retrieval: right is right, and the controls come out where arithmetic says."""
+
+import numpy as np
+import pytest
+
+from textgan.errors import UserError
+from textgan.facts.schema import Fact
+from textgan.metrics.agreement import NOT_SEEN, agreement, all_right, best_values, derangement
+from textgan.metrics.intervals import wilson
+from textgan.metrics.retrieval import r_precision
+
+
+def prompts(count: int) -> list[dict[str, str]]:
+    rng = np.random.default_rng(0)
+    colours, kinds = ("red", "blue", "green", "white"), ("cat", "car")
+    return [{"kind": kinds[rng.integers(2)], "colour": colours[rng.integers(4)]} for _ in range(count)]
+
+
+def test_a_generator_that_listens_is_right_and_its_control_is_the_base_rate():
+    asked = prompts(400)
+    for fact in agreement(asked, asked, seed=0):
+        assert fact.matched.value == 1.0
+        assert fact.shuffled_exact == pytest.approx(fact.base_rate)
+        assert abs(fact.shuffled.value - fact.base_rate) < 0.1
+        assert sum(map(sum, fact.confusion)) == fact.count == 400
+
+
+def test_a_generator_that_does_not_listen_scores_as_its_control():
+    """Pictures that have nothing to do with their prompts: the interval holds the exact control."""
+    asked, seen = prompts(400), prompts(800)[400:]
+    for fact in agreement(asked, seen, seed=0):
+        assert fact.matched.low < fact.shuffled_exact < fact.matched.high
+
+
+def test_the_exact_control_is_the_mean_over_all_other_prompts():
+    asked, seen = prompts(40), prompts(80)[40:]
+    (colour,) = (fact for fact in agreement(asked, seen, 0) if fact.name == "colour")
+    pairs = [seen[i]["colour"] == asked[j]["colour"] for i in range(40) for j in range(40) if i != j]
+    assert colour.shuffled_exact == pytest.approx(np.mean(pairs))
+
+
+def test_a_fact_that_is_not_seen_is_wrong():
+    (fact,) = agreement([{"colour": "red"}, {"colour": "red"}], [{}, {"colour": "red"}], 0)
+    assert fact.matched.value == 0.5
+    assert fact.values == ("red", NOT_SEEN) and fact.confusion == ((1, 1),)
+
+
+def test_all_right_asks_for_every_fact_that_the_prompt_says():
+    asked = [{"kind": "cat", "colour": "red"}, {"kind": "car"}]
+    assert all_right(asked, [{"kind": "cat", "colour": "blue"}, {"kind": "car"}], ("kind", "colour")).value == 0.5
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_everyone_gets_anothers_prompt(count):
+    other = derangement(count, 0)
+    assert sorted(other) == list(range(count)) and all(place != idx for idx, place in enumerate(other))
+
+
+def test_the_surest_of_two_measurements_counts():
+    facts = [Fact("colour", "red", 0.9, "m"), Fact("colour", "blue", 0.2, "m")]
+    assert best_values(facts) == {"colour": "red"}
+
+
+def test_wilson_knows_the_textbook():
+    """8 of 10: 0.490 to 0.943 (Newcombe 1998)."""
+    interval = wilson(8, 10)
+    assert (round(interval.low, 3), round(interval.high, 3)) == (0.49, 0.943)
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
+
+
+def unit(seed: int, count: int) -> np.ndarray:
+    x = np.random.default_rng(seed).standard_normal((count, 32))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_r_precision_is_one_for_own_captions_and_chance_for_others():
+    texts, said = unit(0, 600), [str(i) for i in range(600)]
+    assert r_precision(texts, texts, said, 0).value == 1.0
+    chance = r_precision(unit(1, 600), texts, said, 0)
+    assert chance.low <= 0.01 <= chance.high
+
+
+def test_captions_that_say_the_same_are_no_mistakes():
+    """Every caption twice: without the mask, half of the own captions would lose a tie."""
+    texts = np.repeat(unit(0, 200), 2, axis=0)
+    result = r_precision(texts, texts, [str(i // 2) for i in range(400)], 0)
+    assert result.value == 1.0 and result.distinct == 200
+
+
+def test_too_few_other_captions_are_refused():
+    with pytest.raises(UserError, match="99 are needed"):
+        r_precision(unit(0, 50), unit(0, 50), [str(i) for i in range(50)], 0)
