@@ -221,11 +221,11 @@ def _kinds(pairs: Path | None, splits: tuple[str, ...]) -> Callable[[str], str]:
         return by_pairs
 
     def by_key(key: str) -> str:
-        for kind in VALUES["kind"]:
-            if key.startswith(f"{kind}-"):
-                return kind
+        kinds_named = set(key.split("-")[:-1]) & set(VALUES["kind"])  # cat-..., cat-val-..., lsun-cat-...
+        if len(kinds_named) == 1:
+            return kinds_named.pop()
         kinds = ", ".join(VALUES["kind"])
-        raise UserError(f"{key}: its export is none of {kinds}; give --pairs, whose facts say the kind")
+        raise UserError(f"{key}: its export names none or several of {kinds}; give --pairs, whose facts say the kind")
 
     return by_key
 

@@ -128,7 +128,7 @@ def test_kind_labels_are_integers_from_zero(tmp_path: Path) -> None:
 def test_kinds_can_come_from_pairs(tmp_path: Path) -> None:
     """With --pairs the facts decide, whatever the export is called; a missing kind is an error, not a guess."""
     pixels = image_set(tmp_path / "set", kinds=("photos",))
-    with pytest.raises(UserError, match="export is none of cat, car; give --pairs"):
+    with pytest.raises(UserError, match="names none or several of cat, car; give --pairs"):
         export(tmp_path / "set", tmp_path / "out.zip", labels=Labels.kind)
     keys = sorted(key for key in pixels if "train" in key)
     facts = [json.dumps({"kind": "car" if index % 3 else "cat"}) for index in range(len(keys))]
