@@ -38,7 +38,7 @@ _DARKEST_SHADOW = 0.84
 """Part of the backdrop's lightness that is left in the deepest shadow; what is darker is an object."""
 _PURITY = 1.0
 """Pixels at an edge mix object and backdrop: votes fall with this power of their contrast."""
-_VOTE_WEIGHTS = {"black": 0.5, "grey": 0.5, "white": 0.8}
+_VOTE_WEIGHTS = {"black": 0.5, "grey": 0.6, "white": 0.8}
 """Tyres, glass, rims, eyes are neutral on objects of any colour: their votes weigh less."""
 _SIDE_EDGES = (0.44, 0.56)
 _FRAMING_NAMES = ("far", "body", "closeup")
