@@ -10,7 +10,6 @@ import dataclasses
 import io
 import itertools
 import math
-import random
 import tempfile
 import time
 from collections import Counter
@@ -174,11 +173,11 @@ def _random_keys(export: LmdbExport, count: int) -> list[bytes]:
         shared = next((idx for idx, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
         letters = sorted(set(b"".join(ends)))
         length = max(map(len, ends)) - shared
-        generator = random.Random(derive_seed(0, "plan", len(export)))
-        for _ in range(50 * count):
+        for attempt in range(50 * count):
             if len(found) == count:
                 break
-            if cursor.set_range(first[:shared] + bytes(generator.choices(letters, k=length))):
+            text = bytes(letters[derive_seed(0, "plan", attempt, place) % len(letters)] for place in range(length))
+            if cursor.set_range(first[:shared] + text):
                 found.add(cursor.key())
     return sorted(found or ends[:1])
 
@@ -201,7 +200,8 @@ def _build(
     build_shard(dataclasses.replace(warm, path=shard, rows=rows))
     seconds = time.process_time() - start
     record = read_record(shard)
-    assert record is not None
+    if record is None:
+        raise UserError(f"{shard}: vanished while it was measured")
     rejected.update(row["reason"] for row in record["rejected"])
     return [TAR_BLOCK + -(-size // TAR_BLOCK) * TAR_BLOCK for _, _, size in record["members"]], seconds
 

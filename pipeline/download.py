@@ -148,7 +148,8 @@ class Download:
             length -= len(_read(response, length))
 
     def _copy(self, response: http.client.HTTPResponse, file: BinaryIO, start: int) -> None:
-        assert self.promise is not None and self.progress is not None
+        if self.promise is None or self.progress is None:
+            raise RuntimeError("the headers of a reply are read before its body")
         at = start
         while at < self.promise.bytes:
             block = _read(response, self.promise.bytes - at)

@@ -125,8 +125,7 @@ def _finished(target: Path, sha256: str | None) -> dict[str, Any] | None:
         raise UserError(f"{data}: is not the {size} bytes that were fetched; remove {target} and fetch again")
     if sha256 and digest != sha256:
         raise UserError(f"{target}: was fetched from an archive with sha256 {digest}, not {sha256}; move it away")
-    assert isinstance(record, dict) and isinstance(entries, int)
-    return record
+    return dict(record) | {"entries": int(entries)}
 
 
 def _check_promise(archive: Archive, promise: Promise, have: int, work: Path) -> None:
