@@ -72,7 +72,8 @@ def within_prompts(rows: Sequence[Images], kinds: Sequence[str], references: Ref
         kind: test[np.asarray([other == kind for other in references.test_kinds])]
         for kind in set(references.test_kinds)
     }
-    return diversity([extract(row, extractor, "one prompt's samples") for row in rows], real, kinds)
+    features = extract(np.concatenate(rows), extractor, "the grid's samples")
+    return diversity(np.split(features, len(rows)), real, kinds)
 
 
 def walks(snapshot: Snapshot, asked: Prompts, places: Sequence[int], extractor: Extractor, sheets: Sheets) -> float:

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
@@ -81,7 +82,7 @@ class PatchExtractor:
     """
 
     FILTERS = 128
-    EPSILON = 1e-2
+    EPSILON = 1e-3
     """Added to the eigenvalues (pixels in [0, 1]), so that whitening does not blow noise up."""
 
     def __init__(self, reference: Images, seed: int = 0) -> None:
@@ -163,7 +164,7 @@ def extract_cached(images: Images, extractor: Extractor, what: str, cache: Path 
             features = load_file(path)["features"]
             if len(features) == len(images):
                 return features
-        except (OSError, KeyError, ValueError):
+        except (OSError, KeyError, SafetensorError):
             path.unlink(missing_ok=True)
     features = extract(images, extractor, what)
     write_bytes(path, save({"features": features}))
