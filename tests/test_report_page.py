@@ -1,0 +1,174 @@
+"""The report: the same results, the same bytes; run facts only outside of what DVC compares; nothing from the network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textgan.errors import UserError
+from textgan.metrics.sheets import Sheets
+from textgan.plots import Series, line_chart, ticks
+from textgan.report.__main__ import main
+from textgan.report.paper import local
+from textgan.report.results import read_results
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def share(value: float) -> dict[str, float]:
+    return {"value": value, "low": max(0.0, value - 0.05), "high": min(1.0, value + 0.05)}
+
+
+def write_evaluation(directory: Path) -> None:
+    """A small evaluation of the shape that the stage evaluate writes."""
+    directory.mkdir(parents=True)
+    sheets = Sheets(directory)
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+    sheets.rows("grid", [images, images], ["a red car", "un gato <b>azul</b>"], ["en", "es"])
+    sheets.rows("interpolation", [images], ["a red car"], ["en"])
+    for name in ("uncurated", "real", "neighbours"):
+        sheets.tiles(name, images)
+    sheets.tiles("worst", images, ["a red car (colour wrong)"] * 8)
+    numbers = [
+        {
+            "name": f"{what}1k_lite2_test", "what": what, "extractor": "lite2", "value": 0.2, "low": 0.1, "high": 0.3,
+            "deviation": None, "floor": 0.01, "ceilings": {"blurred": 0.5, "collapsed": 0.9},
+            "lower_is_better": what in ("kid", "fd"),
+        }
+        for what in ("kid", "fd", "recall", "coverage", "precision", "density")
+    ]  # fmt: skip
+    fact = {
+        "name": "colour", "matched": share(0.9), "shuffled": share(0.1), "shuffled_exact": 0.1, "base_rate": 0.1,
+        "count": 10, "values": ["red", "blue", "(none)"], "confusion": [[5, 0, 0], [1, 4, 0]],
+    }  # fmt: skip
+    agreement = {
+        "protocol": "heldout", "measurer": "measure_drawn", "pictures": 10, "facts": [fact], "main_facts": ["colour"],
+        "main_all_right": share(0.9), "real": {"colour": share(1.0)}, "never_measured": [],
+        "by_language": {"en": {"colour": share(0.9)}, "es": {"colour": share(0.9)}},
+    }  # fmt: skip
+    found = {"value": 0.4, "deviation": 0.01, "low": 0.35, "high": 0.45, "distinct": 900}
+    value = {
+        "format": 1, "dataset": "catcar", "seed": 0, "versions": {"textgan": "0.1.0"}, "numbers": numbers,
+        "snapshot": {"cur_nimg": 3000, "width": 16, "height": 16}, "agreement": agreement, "not_computed": {},
+        "metrics": {"kid1k_lite2_test": 0.2, "fid50k_full": None, "agreement_colour_1k_heldout": 0.9},
+        "fingerprints": {"lite2": {"real_images": 10, "generated_images": 10, "extractor": {"input_px": 128}}},
+        "retrieval": {"name": "r", "real": found, "generated": found, "shuffled": found},
+        "sheets": sheets.index, "grid_seeds": list(range(8)), "unevenness": 1.2, "diversity": 0.8, "apart": None,
+        "memorisation": {"ratio": 1.0, "nearer_than_test": 0.01, "train_images": 100}, "by_kind": {},
+    }  # fmt: skip
+    (directory / "metrics.json").write_text(json.dumps(value), encoding="utf-8")
+    (directory / "curve.csv").write_text("cur_nimg,d_loss,g_loss\n1000,2.0,\n2000,1.5,3.0\n3000,1.2,2.5\n")
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    shutil.copyfile(REPOSITORY / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    write_evaluation(tmp_path / "data/evaluation/catcar")
+    main([])
+    return tmp_path
+
+
+def test_the_page_asks_nothing_of_the_network(workplace):
+    page = (workplace / "report/index.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert "&lt;b&gt;azul" in page, "prompts are text, never markup"
+
+
+def test_run_facts_change_nothing_that_dvc_compares(workplace):
+    """Other stage times, another page; the same content, paper and metrics."""
+
+    def compared() -> dict[str, bytes]:
+        folders = ("report/content", "report/paper", "metrics")
+        return {str(file): file.read_bytes() for folder in folders for file in sorted(Path(folder).iterdir())}
+
+    before, page = compared(), Path("report/index.html").read_bytes()
+    Path("runs").mkdir()
+    Path("runs/stages.json").write_text(json.dumps({"stages": {"train@catcar": {"seconds": 300.5, "how": "ran"}}}))
+    main(["--assemble"])
+    assert b"300.5" in Path("report/index.html").read_bytes() != page
+    main([])
+    assert compared() == before
+
+
+def test_metrics_in_git_keep_what_was_not_computed(workplace):
+    value = json.loads(Path("metrics/catcar.json").read_text(encoding="utf-8"))
+    assert value["metrics"]["fid50k_full"] is None
+    assert value["metrics"]["kid1k_lite2_test"] == 0.2
+
+
+def test_tables_of_the_paper_speak_both_languages(workplace):
+    english = Path("report/paper/tables-catcar-en.tex").read_text(encoding="utf-8")
+    spanish = Path("report/paper/tables-catcar-es.tex").read_text(encoding="utf-8")
+    assert "0.2" in english and "0,2" in spanish and "Cobertura" in spanish
+    assert english.count("\\toprule") == english.count("\\bottomrule") == 2
+
+
+def test_a_missing_evaluation_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="stage evaluate"):
+        read_results(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.123456, "0.123"), (0.0, "0"), (0.00012, "$1.2 \\cdot 10^{-4}$")])
+def test_numbers_of_the_paper(value, text):
+    assert local(value, "en") in (text, text.replace("1.2 ", "1.20 "))
+
+
+def test_ticks_are_round_and_cover():
+    for low, high in ((0, 1), (0.013, 0.087), (-3, 12345), (5, 5)):
+        marks = ticks(low, high)
+        assert marks[0] <= low and marks[-1] >= high and 2 <= len(marks) <= 12
+
+
+def test_a_chart_of_one_point_is_drawn_and_of_none_is_empty():
+    assert line_chart([], "t", "x") == ""
+    assert "NaN" not in line_chart([Series("a", (1.0,), (2.0,))], "t", "x")
+
+
+PROBE = """
+const done = () => {
+  const wide = [...document.querySelectorAll('body *')].filter(e => {
+    for (let p = e.parentElement; p; p = p.parentElement) if (p.classList.contains('scroll') || p.tagName === 'PRE') return false;
+    return e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+  }).map(e => e.tagName + '.' + e.className);
+  const broken = [...document.images].filter(i => !i.complete || !i.naturalWidth).length;
+  return {wide, broken, images: document.images.length,
+    scroll: document.documentElement.scrollWidth, client: document.documentElement.clientWidth,
+    fetched: performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))};
+};
+return done();
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_page_in_a_browser(workplace, width):
+    """No console error, no request, every image loaded, nothing wider than the window."""
+    if not shutil.which("chromium") or not shutil.which("chromedriver"):
+        pytest.skip("no chromium and chromedriver on this machine")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    with webdriver.Chrome(options=options, service=service) as browser:
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get((workplace / "report/index.html").as_uri())
+        for scheme in ("light", "dark"):
+            feature = [{"name": "prefers-color-scheme", "value": scheme}]
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
+            seen = browser.execute_script(PROBE)
+            assert seen["images"] > 3 and seen["broken"] == 0
+            assert seen["wide"] == [] and seen["scroll"] <= seen["client"]
+            assert seen["fetched"] == []
+        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
