@@ -15,6 +15,7 @@ import typer
 from flows import dvc_program as dvc
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
+from textgan.report.assemble import CONTENT, assemble
 
 TIMES = Path("runs/stages.json")
 """Wall seconds of each stage's last run, for the report; no DVC out, for it holds clocks."""
@@ -43,6 +44,8 @@ def repro(
         failed = [stage for stage, outcome in result.stages.items() if outcome.how == "failed"]
         again = "the same command again goes on from there"
         raise UserError(f"dvc repro: {', '.join(failed) or 'no stage'} failed (exit {result.code}); {again}")
+    if CONTENT.exists():
+        assemble()  # the page again, now that the report stage's own time is known too
     if push:
         push_if_needed(remote.identity)
     for line in closing_lines(loaded.datasets, result, committed, time.monotonic() - start):
