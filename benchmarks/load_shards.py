@@ -1,0 +1,120 @@
+"""Images per CPU-second of reading shards into uint8 batches, beside webdataset with simplejpeg, in the same run.
+
+Usage: python benchmarks/load_shards.py [EXPORTS] [--images N] [--rounds R] [--check]
+EXPORTS holds an LSUN export `cat` (default: TEXTGAN_LSUN_ROOT; without it, gradients). Both readers take turns on the
+same 256x256 JPEG shards, decode with simplejpeg and give shuffled batches of 64; with two workers both run
+under torch's DataLoader. CPU seconds are those of this process and of its workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import simplejpeg
+import torch
+import webdataset
+from build_shards import stand_in
+
+from pipeline import images
+from textgan.dataset import ImageShards, order
+
+BATCH = 64
+BAR = 1.2
+
+
+class Batches(torch.utils.data.IterableDataset):
+    """One epoch of shuffled uint8 batches from our shards, divided among the DataLoader's workers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.shards = ImageShards(directory, "train")
+
+    def __iter__(self) -> Iterable[np.ndarray]:  # type: ignore[override]
+        info = torch.utils.data.get_worker_info()
+        rank, world = (info.id, info.num_workers) if info else (0, 1)
+        positions = order(len(self.shards), seed=0, rank=rank, world=world)
+        left = len(range(rank, len(self.shards), world))
+        while left > 0:
+            count = min(BATCH, left)
+            yield self.shards.images([next(positions) for _ in range(count)])
+            left -= count
+
+
+def decode(sample: dict[str, Any]) -> np.ndarray:
+    """webdataset's map: JPEG bytes to pixels."""
+    return simplejpeg.decode_jpeg(sample["jpg"], "RGB", fastdct=False, fastupsample=False)
+
+
+def ours(directory: Path, workers: int) -> Iterable[np.ndarray]:
+    """Our batches."""
+    dataset = Batches(directory)
+    return torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers) if workers else dataset
+
+
+def theirs(directory: Path, workers: int) -> Iterable[np.ndarray]:
+    """webdataset's batches: shards shuffled, a shuffle buffer, simplejpeg, batches as lists joined to arrays."""
+    urls = sorted(str(path) for path in directory.glob("train-*.tar"))
+    dataset = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0).shuffle(1000).map(decode)
+    batched = dataset.batched(BATCH, collation_fn=np.stack)
+    return webdataset.WebLoader(batched, batch_size=None, num_workers=workers) if workers else batched
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def measure(reader: Callable[[Path, int], Iterable[Any]], directory: Path, workers: int) -> tuple[float, int]:
+    """CPU seconds and images of one epoch, opening included."""
+    start, count = cpu_seconds(), 0
+    for batch in reader(directory, workers):
+        count += len(batch)
+    return cpu_seconds() - start, count
+
+
+def main() -> None:
+    """Print a table; with --check, exit 1 where the bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("exports", nargs="?", default=os.environ.get("TEXTGAN_LSUN_ROOT"))
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    missed = []
+    with tempfile.TemporaryDirectory() as place:
+        export = Path(arguments.exports, "cat") if arguments.exports else stand_in(Path(place, "cat"), 400)
+        out = Path(place, "shards")
+        sizes = ["--width", "256", "--height", "256", "--limit", str(arguments.images), "--shard-mb", "8"]
+        images.by_hand(images.parser().parse_args([str(export), str(out), *sizes]))
+        print(f"{'images per CPU-second':<24}{'textgan':>9}{'webdataset':>12}{'ratio':>8}{'bar':>6}")
+        for workers in (0, 2):
+            rates: list[tuple[float, float]] = []
+            for number in range(arguments.rounds + 1):
+                pair = [(0, ours), (1, theirs)]
+                rate = [0.0, 0.0]
+                for idx, reader in pair if number % 2 else reversed(pair):
+                    seconds, count = measure(reader, out, workers)
+                    rate[idx] = count / seconds
+                rates.append((rate[0], rate[1]))
+            first, second = np.array(rates[1:]).T  # the first round warms both up
+            ratio = float(np.median(first / second))
+            print(
+                f"{f'{workers} workers':<24}{np.median(first):>9.0f}{np.median(second):>12.0f}{ratio:>8.2f}{BAR:>6.1f}"
+            )
+            missed += [f"{workers} workers"] if ratio < BAR else []
+    if missed and arguments.check:
+        sys.exit(f"below the bar: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
