@@ -1,4 +1,4 @@
-"""The report: the same results, the same bytes; run facts only outside of what DVC compares; nothing from the network."""
+"""The report: same results, same bytes; run facts apart from what DVC compares; nothing from the network."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def test_a_chart_of_one_point_is_drawn_and_of_none_is_empty():
 PROBE = """
 const done = () => {
   const wide = [...document.querySelectorAll('body *')].filter(e => {
-    for (let p = e.parentElement; p; p = p.parentElement) if (p.classList.contains('scroll') || p.tagName === 'PRE') return false;
+    for (let p = e.parentElement; p; p = p.parentElement)
+      if (p.classList.contains('scroll') || p.tagName === 'PRE') return false;
     return e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
   }).map(e => e.tagName + '.' + e.className);
   const broken = [...document.images].filter(i => !i.complete || !i.naturalWidth).length;
