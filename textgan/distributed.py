@@ -39,6 +39,16 @@ def local_part(size: int) -> slice:
     return slice(rank() * size // world, (rank() + 1) * size // world)
 
 
+def anywhere(flag: bool) -> bool:
+    """Whether it is so in any process."""
+    if world_size() == 1:
+        return flag
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    said = torch.tensor([float(flag)], device=device)
+    distributed.all_reduce(said)
+    return bool(said.item() > 0)
+
+
 def average(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in place; one message for all of them."""
     if world_size() == 1:

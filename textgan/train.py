@@ -146,6 +146,7 @@ class Caretaker:
             state.sums, state.steps = {}, 0
             if distributed.rank() == 0:
                 self._tick()
+        self.stopping = distributed.anywhere(self.stopping)  # all processes stop after the same step
         if _passed(state.cur_nimg, num, settings.checkpoint_kimg) or self.stopping:
             if distributed.rank() == 0:
                 save(training, self.work)
@@ -235,12 +236,26 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path}: not JSON: {error}") from None
 
 
-def _with_settled_memory() -> None:
-    """Begin again with glibc told to keep its memory (it reads these variables only at the start)."""
-    if sys.platform == "linux" and not any(name in os.environ for name in MALLOC):
-        os.execve(sys.executable, [sys.executable, "-m", "textgan.train", *sys.argv[1:]], {**os.environ, **MALLOC})
+def _begin() -> None:
+    """Begin again as torchrun where several processes are wanted, and with glibc told to keep its memory.
+
+    TEXTGAN_PROCESSES says how many; without it, one for each visible GPU. glibc reads its variables only at
+    the start of a process, so they are set and the program starts anew.
+    """
+    environment = dict(os.environ)
+    if sys.platform == "linux" and not any(name in environment for name in MALLOC):
+        environment |= MALLOC
+    command = [sys.executable]
+    if "WORLD_SIZE" not in environment:  # else torchrun is above us already
+        processes = int(environment.get("TEXTGAN_PROCESSES", max(1, torch.cuda.device_count())))
+        if processes > 1:
+            command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    command += ["-m", "textgan.train", *sys.argv[1:]]
+    if environment != dict(os.environ) or len(command) > 3 + len(sys.argv[1:]):
+        os.execve(sys.executable, command, environment)
 
 
 if __name__ == "__main__":
-    _with_settled_memory()
+    _begin()
     program(main)

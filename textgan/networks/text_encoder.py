@@ -35,7 +35,7 @@ class WordsEncoder(nn.Module):
         super().__init__()
         self.dim = dim
         self.embedding = nn.Embedding(num_words, dim)
-        self.neighbours = nn.ModuleList(nn.Conv1d(dim, dim, 5, padding=2) for _ in range(2))
+        self.neighbours = nn.ModuleList(nn.Conv1d(dim, dim, 3, padding=1) for _ in range(2))
         self.out = nn.Linear(2 * dim, dim)
 
     def forward(self, token_ids: Tensor) -> Tensor:  # [N,L] -> [N,D]
