@@ -20,6 +20,10 @@ DIRECTORY = ".dir"
 """DVC's suffix of a hash that names a listing (JSON: md5 and relpath of each file) and not a file."""
 
 
+MAX_PRESENT = 10_000
+"""Uncached directories with more files are not hashed again: only small ones are kept out of the cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A dep or an out as dvc.lock records it."""
@@ -27,6 +31,7 @@ class Entry:
     path: str
     md5: str
     size: int
+    nfiles: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,12 @@ def md5_at(commit: str, path: str) -> str | None:
     if kind == "blob":
         return _md5(_raw(f"{commit}:{path}"))
     names = git("ls-tree", "-r", "-z", "--name-only", f"{commit}:{path}").split("\0")[:-1]
-    items = [{"md5": _md5(_raw(f"{commit}:{path}/{name}")), "relpath": name} for name in sorted(names)]
+    return _directory_md5({name: _md5(_raw(f"{commit}:{path}/{name}")) for name in names})
+
+
+def _directory_md5(files: dict[str, str]) -> str:
+    """The hash that DVC gives a directory of {relative path: md5}."""
+    items = [{"md5": files[name], "relpath": name} for name in sorted(files)]
     return _md5(json.dumps(items, sort_keys=True).encode()) + DIRECTORY
 
 
@@ -154,15 +164,23 @@ def listing(payload: bytes, md5: str) -> dict[str, str]:
 
 
 def files_of(out: Entry) -> dict[str, str]:
-    """{path: md5} of the files of an out, by the cache's listing where it is a directory."""
+    """{path: md5} of the files of an out: a directory's by its listing in the cache, else by what lies there.
+
+    DVC keeps no listing of an out with `cache: false`. Raises UserError where neither gives the recorded hash.
+    """
     if not out.md5.endswith(DIRECTORY):
         return {out.path: out.md5}
-    path = cached(out.md5)
-    try:
-        return {f"{out.path}/{relative}": md5 for relative, md5 in listing(path.read_bytes(), out.md5).items()}
-    except FileNotFoundError:
-        raise UserError(f"{out.path}: its listing {out.md5} is not in DVC's cache; `dvc pull` brings it") from None
+    if cached(out.md5).is_file():
+        files = listing(cached(out.md5).read_bytes(), out.md5)
+    else:
+        place = Path(out.path)
+        present = sorted(path for path in place.rglob("*") if path.is_file()) if out.nfiles <= MAX_PRESENT else []
+        files = {path.relative_to(place).as_posix(): _md5(path.read_bytes()) for path in present}
+        if _directory_md5(files) != out.md5:
+            raise UserError(f"{out.path}: not the directory {out.md5} that dvc.lock records; `dvc pull` brings it")
+    return {f"{out.path}/{relative}": md5 for relative, md5 in files.items()}
 
 
 def _entry(item: dict[str, Any]) -> Entry:
-    return Entry(item["path"], item.get("md5") or item.get("hash") or "", int(item.get("size") or 0))
+    md5 = item.get("md5") or item.get("hash") or ""
+    return Entry(item["path"], md5, int(item.get("size") or 0), int(item.get("nfiles") or 1))

@@ -30,8 +30,9 @@ DESCRIBED = ("data/images/", "data/pairs/")
 """Likewise, but a release takes their descriptions."""
 DESCRIPTIONS = ("manifest.json", "vocabulary.json")
 TRACKED = ("params.yaml", "dvc.yaml", "dvc.lock", "LICENSE", "NOTICE", "requirements.lock", "docs/results.md")
-ENVIRONMENT = "environment/"
-"""What differs between two machines that publish the same commit; everything else the commit pins."""
+PAGES = ("report/index.html", "report/run.json")
+MACHINE = ("environment/", *PAGES)
+"""What differs between two machines that publish the same commit (the page shows times); the commit pins the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,11 @@ def gather(loaded: params.Params, commit: str, date: str) -> list[Part]:
             Part(f"croissant-{name}.json", to_json(cards.croissant(loaded, name, commit, date)).encode()),
             Part(f"provenance/{name}.json", to_json(provenance.provenance(loaded, name, commit)).encode()),
         ]
-    parts.append(Part(f"{ENVIRONMENT}versions.json", to_json(provenance.environment()).encode()))
+    parts.append(Part("environment/versions.json", to_json(provenance.environment()).encode()))
     pinned = {part.path for part in parts}
     runs = sorted(path for path in Path("runs").rglob("*.json") if path.is_file() and path.as_posix() not in pinned)
-    parts += [Part(f"{ENVIRONMENT}{path.as_posix()}", path) for path in runs]
+    parts += [Part(f"environment/{path.as_posix()}", path) for path in runs]
+    parts += [Part(name, Path(name)) for name in PAGES if Path(name).is_file()]
     unique = {part.path: part for part in sorted(parts, key=lambda part: bool(part.md5))}
     return [unique[path] for path in sorted(unique)]
 
@@ -184,7 +186,7 @@ def _other_file(standing: Index, index: Index) -> str:
     """The first thing in which two releases differ, the machine's own records aside; empty where there is none."""
     if standing.commit != index.commit:
         return "another commit"
-    have, want = ({f.path: f.sha256 for f in i.files if not f.path.startswith(ENVIRONMENT)} for i in (standing, index))
+    have, want = ({f.path: f.sha256 for f in i.files if not f.path.startswith(MACHINE)} for i in (standing, index))
     return min((path for path in have.keys() | want.keys() if have.get(path) != want.get(path)), default="")
 
 

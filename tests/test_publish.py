@@ -75,7 +75,12 @@ def test_release_names_everything_that_the_commit_made(store: Store) -> None:
     index, _ = store.need_index("whole")
     paths = {file.path for file in index.files}
     assert {"models/catcar/G_ema.safetensors", "dvc.lock", "params.yaml", "cards/catcar.md"} <= paths
-    assert {"data/evaluation/catcar/metrics.json", "environment/versions.json", "provenance/catcar.json"} <= paths
+    assert {
+        "data/evaluation/catcar/metrics.json",
+        "metrics/catcar.json",
+        "environment/versions.json",
+        "provenance/catcar.json",
+    } <= paths
     assert not [path for path in paths if path.startswith(("data/exports", "data/inventory")) or path.endswith(".tar")]
     assert releases.damaged(store, index) == []
 
