@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/evaluate_speed.py [--images 256] [--side 64]
 Prints images a second (wall and CPU) of the bare Lite2 forward on prepared batches, of `extract` on the same images,
-their ratio (at least 0.9 is wanted), and the time of a cached second pass. Random pictures: speed depends on no content.
+their ratio (at least 0.9 is wanted), and the time of a cached second pass. The pictures are random.
 """
 
 from __future__ import annotations
