@@ -81,9 +81,8 @@ def read_labels(path: Path) -> Labels:
         raise UserError(f"{path}: not CSV: {error}") from None
     facts = {column: COLUMNS.get(column, column) for column in columns if COLUMNS.get(column, column) in VALUES}
     if "key" not in columns or not facts:
-        raise UserError(
-            f"{path}: row 1 has the columns {', '.join(columns)}; it must have key and a fact ({', '.join(VALUES)})"
-        )
+        wanted = f"key and one or more of {', '.join([*VALUES, *COLUMNS])}"
+        raise UserError(f"{path}: row 1 has the columns {', '.join(columns)}; it must have {wanted}")
     labels: Labels = {}
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():

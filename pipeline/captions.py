@@ -1,15 +1,16 @@
-"""Stage `captions`: facts and captions for every image. Usage: python -m pipeline.captions D
+"""Stage `captions`: facts and captions for every image. Usage: python -m pipeline.captions D [--labels CSV]...
 
 Shard by shard, aligned with the image shards: same names, same keys, same order. Finished shards wait in
 `.state/unfinished`, so that a stopped run goes on where it was. Every claim has a confidence and a source.
+With labels, the captions that are there are scored, and metrics/captions-D.json gets the counts with intervals.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
-import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from pipeline import imaging
+from pipeline import caption_scores, imaging
 from pipeline.captioners import Captioner, Claims, Picture
 from pipeline.captioners.annotations import AnnotationCaptioner
 from textgan import params as params_file
@@ -33,6 +34,7 @@ from textgan.records import SPLITS
 from textgan.seeds import derive_seed
 
 IMAGES, INVENTORY, OUT = Path("data/images"), Path("data/inventory"), Path("data/captions")
+METRICS = Path("metrics")
 BATCH = 16
 """Pictures that a captioner gets at once."""
 MAX_PIXELS = 1 << 28
@@ -52,18 +54,30 @@ SCHEMA = pa.schema(
 
 
 def make_captioner(params: CaptionsParams, annotations: dict[str, str], file: str) -> Captioner:
-    """The captioner that the parameters name."""
-    if params.captioner == "annotations":
-        return AnnotationCaptioner(annotations, file)
+    """The captioner that the parameters name; heavy ones are imported where they are asked for."""
+    if params.captioner == "merge":
+        from pipeline.captioners.merge import MergeCaptioner
+
+        return MergeCaptioner([_one_captioner(name, params, annotations, file) for name in params.order])
+    return _one_captioner(params.captioner, params, annotations, file)
+
+
+def _one_captioner(name: str, params: CaptionsParams, annotations: dict[str, str], file: str) -> Captioner:
+    if name == "annotations":
+        return AnnotationCaptioner(annotations, file, params.missing)
+    if name == "model":
+        from pipeline.captioners.model import ModelCaptioner, model_directory
+
+        return ModelCaptioner(model_directory())
     from pipeline.captioners.measured import MeasuredCaptioner
 
-    return MeasuredCaptioner()
+    return MeasuredCaptioner(params.measured)
 
 
 def caption_shard(shard: Path, inventory: pd.DataFrame, captioner: Captioner, params: CaptionsParams) -> pa.Table:
     """One row for each image of a tar shard, in its order. `inventory` is indexed by sample key."""
     rows: list[dict[str, Any]] = []
-    for batch in _batches(_members(shard)):
+    for batch in _batches(members(shard)):
         keys = [key for key, _encoded in batch]
         try:
             records = inventory.loc[keys]
@@ -101,7 +115,7 @@ def captions_of(claims: Claims, key: str, params: CaptionsParams) -> dict[str, l
     return captions
 
 
-def _members(shard: Path) -> Iterator[tuple[str, bytes]]:
+def members(shard: Path) -> Iterator[tuple[str, bytes]]:
     """(sample key, encoded image) of each member of a tar shard."""
     with tarfile.open(shard, "r|") as tar:
         for member in tar:
@@ -186,14 +200,51 @@ def run(images: Path, inventory_dir: Path, out: Path, params: CaptionsParams, na
     return metrics
 
 
+def score_labels(captions: Path, labels: Sequence[Path]) -> dict[str, Any]:
+    """Scores of the captions in a directory against label files, by file name; prints a table of each."""
+    tables = [parquet.read_table(path, columns=["sample_key", "lmdb_key", "facts"]) for path in shard_files(captions)]
+    claims = []
+    for table in tables:
+        for row in table.to_pylist():
+            names = (row["sample_key"], row["lmdb_key"].decode("utf-8", "replace"))
+            claims.append((names, {fact["name"]: fact["value"] for fact in row["facts"]}))
+    scores = {}
+    for path in labels:
+        wanted = caption_scores.read_labels(path)
+        found = caption_scores.score(claims, wanted)
+        met = sum(any(name in wanted for name in names) for names, _facts in claims)
+        if not met:
+            raise UserError(f"{path}: none of its {len(wanted)} keys is in {captions}")
+        print(f"{path.name}: {met} of {len(wanted)} labelled pictures are in {captions}")
+        print(caption_scores.table(found), flush=True)
+        scores[path.name] = {"pictures": met, "facts": {fact: entry.as_dict() for fact, entry in found.items()}}
+    return scores
+
+
+def shard_files(captions: Path) -> list[Path]:
+    """The caption shards of a directory, split by split."""
+    files = [path for split in SPLITS for path in sorted(captions.glob(f"{split}-*.parquet"))]
+    if not files:
+        raise UserError(f"{captions}: has no captions; run the stage captions first")
+    return files
+
+
 def main() -> None:
-    """Make data/captions/D from data/images/D and data/inventory/D."""
-    if len(sys.argv) != 2:
-        raise UserError("usage: python -m pipeline.captions DATASET")
-    name = sys.argv[1]
-    metrics = run(IMAGES / name, INVENTORY / name, OUT / name, params_file.dataset(name).captions, name)
-    coverage = ", ".join(f"{fact} {entry['coverage']:.0%}" for fact, entry in metrics["facts"].items())
-    print(f"captions {name}: {metrics['images']} images by {metrics['captioner']}; said of: {coverage}", flush=True)
+    """Make data/captions/D from data/images/D and data/inventory/D, or score what is there against labels."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.captions", description=__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("--labels", type=Path, action="append", help="score against this CSV; may be given again")
+    arguments = parser.parse_args()
+    name = arguments.dataset
+    params = params_file.dataset(name).captions
+    if not arguments.labels or not (OUT / name / "metrics.json").exists():
+        metrics = run(IMAGES / name, INVENTORY / name, OUT / name, params, name)
+        coverage = ", ".join(f"{fact} {entry['coverage']:.0%}" for fact, entry in metrics["facts"].items())
+        print(f"captions {name}: {metrics['images']} images by {metrics['captioner']}; said of: {coverage}", flush=True)
+    if arguments.labels:
+        metrics = json.loads((OUT / name / "metrics.json").read_text(encoding="utf-8"))
+        write_json(METRICS / f"captions-{name}.json", metrics | {"labels": score_labels(OUT / name, arguments.labels)})
+        print(f"wrote {METRICS / f'captions-{name}.json'}", flush=True)
 
 
 if __name__ == "__main__":

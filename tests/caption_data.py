@@ -13,7 +13,9 @@ from PIL import Image
 
 from textgan.params import CaptionsParams
 
-PARAMS = CaptionsParams(captioner="annotations", seed=0, per_image=3)
+PARAMS = CaptionsParams(
+    captioner="annotations", order=[], missing="fallback", seed=0, per_image=3, measured={"cat": {}, "car": {}}
+)
 COLOURS = ("red", "blue", "green")
 
 

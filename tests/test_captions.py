@@ -80,7 +80,7 @@ def test_a_shard_that_lacks_images_is_refused(tmp_path, monkeypatch):
 def test_given_captions_come_first():
     """A person's captions are kept as they are and filled up with the facts in words."""
     captioner = AnnotationCaptioner(
-        {"cat-1": json.dumps({"facts": {"colour": "red"}, "captions": {"en": ["Tom!", " "]}})}, "f"
+        {"cat-1": json.dumps({"facts": {"colour": "red"}, "captions": {"en": ["Tom!", " "]}})}, "f", "fallback"
     )
     [claims] = captioner.caption([Picture("cat-1", "cat", None)])
     texts = captions.captions_of(claims, "cat-1", PARAMS)
@@ -91,7 +91,7 @@ def test_given_captions_come_first():
 @pytest.mark.parametrize("facts", [{"colour": "mauve"}, {"wings": "two"}, ["red"], "red"])
 def test_wrong_facts_are_named(facts):
     """One line with file, key and rule."""
-    captioner = AnnotationCaptioner({"cat-1": json.dumps({"facts": facts})}, "notes.jsonl")
+    captioner = AnnotationCaptioner({"cat-1": json.dumps({"facts": facts})}, "notes.jsonl", "fallback")
     with pytest.raises(UserError, match="notes.jsonl: cat-1"):
         captioner.caption([Picture("cat-1", "cat", None)])
 
@@ -103,3 +103,26 @@ def test_kind_of_export(export, kind):
     """The export's name tells the kind where it names exactly one."""
     fact = kind_of_export(export)
     assert (fact.value if fact else None) == kind
+
+
+def test_labels_score_what_is_there(tmp_path, monkeypatch, capsys):
+    """Label keys may be LMDB keys; counts and intervals come out; foreign labels are refused."""
+    monkeypatch.chdir(tmp_path)
+    captions.run(*make_dataset(tmp_path), tmp_path / "out", PARAMS, "d")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("key,colour,colour_alt\ntrain0,red,\ntrain1,green,blue\ntest2,red,\n", encoding="utf-8")
+    scores = captions.score_labels(tmp_path / "out", [labels])["labels.csv"]["facts"]["colour"]
+    assert (scores["said"], scores["right"], scores["coverage"]) == (3, 2, 1.0)
+    assert "precision" in capsys.readouterr().out
+    labels.write_text("key,colour\nnobody,red\n", encoding="utf-8")
+    with pytest.raises(UserError, match="none of its 1 keys"):
+        captions.score_labels(tmp_path / "out", [labels])
+
+
+def test_a_missing_annotation_is_refused_where_params_say_so():
+    """`missing: reject` names the picture; `fallback` says its kind alone."""
+    picture = Picture("cat-1", "cat", None)
+    with pytest.raises(UserError, match="cat-1 has no annotation"):
+        AnnotationCaptioner({}, "f", "reject").caption([picture])
+    [claims] = AnnotationCaptioner({}, "f", "fallback").caption([picture])
+    assert [(fact.name, fact.value) for fact in claims.facts] == [("kind", "cat")]

@@ -50,9 +50,13 @@ def _help(names: list[str]) -> str:
 
 
 SUMMARIES = {
+    "inspect": "what an LSUN export holds: counts, sizes, a contact sheet",
+    "verify": "check a directory of image shards against its manifest",
     "fetch": "download an official LSUN archive and unpack its LMDB",
     "plan": "disk, hours and images that a preset will take",
     "export-zip": "a built image set as StyleGAN's zip and dataset.json",
+    "caption": "facts and captions for pictures of one's own",
+    "captions-sheet": "images with their captions on one page, to judge",
     "preset": "write params.yaml from a preset",
     "repro": "run the whole graph, push it, and say where the report is",
     "sample": "pictures from prompts, with a trained snapshot",

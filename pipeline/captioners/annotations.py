@@ -19,9 +19,9 @@ class AnnotationCaptioner:
     name = "annotations/1"
     looks = False
 
-    def __init__(self, annotations: Mapping[str, str], file: str) -> None:
-        """`annotations`: JSON text by sample key; `file` is named in errors."""
-        self.annotations, self.file = annotations, file
+    def __init__(self, annotations: Mapping[str, str], file: str, missing: str) -> None:
+        """`annotations`: JSON text by sample key; `file` is named in errors; `missing` is fallback or reject."""
+        self.annotations, self.file, self.missing = annotations, file, missing
 
     def caption(self, pictures: Sequence[Picture]) -> list[Claims]:
         """The claims for each picture. Raises UserError for an annotation that is not one."""
@@ -30,6 +30,8 @@ class AnnotationCaptioner:
     def _claims(self, picture: Picture) -> Claims:
         kind = kind_of_export(picture.export)
         text = self.annotations.get(picture.sample_key)
+        if text is None and self.missing == "reject":
+            raise UserError(f"{self.file}: {picture.sample_key} has no annotation; captions.missing is reject")
         if text is None:
             return Claims((kind,) if kind else ())
         where = f"{self.file}: {picture.sample_key}"
