@@ -171,8 +171,9 @@ def load_extractor(variant: str, with_head: bool = False, seed: int | None = Non
     return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _fold(conv: FoldedConv, state: dict[str, Tensor], name: str, norm: str) -> None:
+def _fold(conv: nn.Module, state: dict[str, Tensor], name: str, norm: str) -> None:
     """w' = w * g / sqrt(var + eps), b' = b - mean * g / sqrt(var + eps)."""
+    assert isinstance(conv, FoldedConv)
     scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + BN_EPS).sqrt()
     conv.weight.copy_(state[f"{name}.weight"] * scale[:, None, None, None])
     conv.bias.copy_(state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)

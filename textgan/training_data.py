@@ -21,7 +21,7 @@ from textgan.seeds import derive_seed
 SAID_ALWAYS = ("kind", "colour", "background", "side")
 """Facts that every caption says where they are known (`textgan.facts.wording.ALWAYS`, which a test compares)."""
 
-MINOR_FACT = 0.7
+MINOR_FACT = 0.5
 """A hard mismatch turns on a fact that is not always said less often: the largest of random numbers, scaled by this."""
 
 
