@@ -19,8 +19,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline import engines, geometry
-from pipeline.selection import Selection, select, split_rows
-from pipeline.shards import Job, ShardTask, build_shard, encoded_sizes, read_record
+from pipeline.selection import Selection, select, split_rows, without_similar
+from pipeline.shards import Job, ShardTask, build_shard, encoded_sizes, read_record, thumbnails
 from textgan.errors import UserError
 from textgan.files import fingerprint, publishing, sha256_file, write_json
 from textgan.manifest import FORMAT
@@ -128,6 +128,8 @@ def build(request: Request, work: Path, out: Path) -> str:
             leftover.unlink()
         selection = select(request.inventory, request.params, request.seed)
         job = Job(exports=request.exports, params=request.params, max_pixels=request.max_pixels)
+        if request.params.duplicates == "perceptual":
+            selection = _without_similar(request, job, selection)
         shards = _build_rounds(request, job, selection, work)
         with publishing(out) as built:
             manifest = _publish(request, selection, shards, work, built)
@@ -135,6 +137,21 @@ def build(request: Request, work: Path, out: Path) -> str:
     rejected = ", ".join(f"{count} {reason}" for reason, count in manifest["rejected"].items())
     counts = f"{manifest['read']} read, {manifest['written']} written ({manifest['upscaled']} upscaled)"
     return f"images {request.dataset}: {counts}; rejected: {rejected or 'none'}; {len(shards)} shards in {out}"
+
+
+def _without_similar(request: Request, job: Job, selection: Selection) -> Selection:
+    """Decode every candidate once, small, and leave out those that look like an earlier one."""
+    reserve = [np.array(rows, dtype=np.int64) for rows in selection.reserve.values()]
+    rows = np.sort(np.concatenate([selection.chosen, *reserve]))
+    parts = [part for part in np.array_split(rows, math.ceil(len(rows) / 1000) or 1) if len(part)]
+    tasks = (_task(job, selection, Path("similar"), part) for part in parts)
+    progress = Progress(len(rows), f"similar {request.dataset}")
+    found: dict[str, bytes] = {}
+    for result in engines.run(thumbnails, tasks, request.workers):
+        found.update(result)
+        progress.update(len(result))
+    progress.close()
+    return without_similar(selection, found, request.params, request.seed)
 
 
 def _build_rounds(request: Request, job: Job, selection: Selection, work: Path) -> list[PlannedShard]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from pipeline.duplicates import SIDE, SIGNATURE, find_exact, find_similar, signatures
 from pipeline.geometry import Misfit, place_on
 from textgan.params import ImagesParams
 from textgan.seeds import unit_interval
@@ -68,13 +69,42 @@ def _header_rejections(rows: pa.Table, params: ImagesParams) -> dict[int, tuple[
 
 def _exact_duplicates(rows: pa.Table, rejected: dict[int, tuple[str, str]]) -> dict[int, tuple[str, str]]:
     """Rows whose bytes equal those of an earlier row that is kept."""
-    first: dict[str, int] = {}
-    found: dict[int, tuple[str, str]] = {}
-    keys = rows["sample_key"]
-    for idx, digest in enumerate(rows["sha256"].to_pylist()):
-        if idx not in rejected and first.setdefault(digest, idx) != idx:
-            found[idx] = ("duplicate", f"the bytes of {keys[first[digest]].as_py()}")
-    return found
+    kept = np.array([idx for idx in range(len(rows)) if idx not in rejected], dtype=np.int64)
+    table = rows.select(["sample_key", "sha256"]).take(pa.array(kept))
+    keys = table["sample_key"].to_pylist()
+    copies = find_exact(zip(keys, table["sha256"].to_pylist(), strict=True))
+    return {
+        int(idx): (copies[key].reason, copies[key].original)
+        for idx, key in zip(kept, keys, strict=True)
+        if key in copies
+    }
+
+
+def without_similar(selection: Selection, thumbnails: dict[str, bytes], params: ImagesParams, seed: int) -> Selection:
+    """The selection without pictures that look like an earlier one; `thumbnails` are by sample key.
+
+    What has no thumbnail cannot be decoded; it stays, and is rejected as that when it is built.
+    """
+    rows = np.concatenate([selection.chosen, *map(_numbers, selection.reserve.values())])
+    rows.sort()
+    keys = selection.rows["sample_key"].take(pa.array(rows)).to_pylist()
+    seen = [(int(row), key) for row, key in zip(rows, keys, strict=True) if key in thumbnails]
+    signed = [_signature(thumbnails[key]) for _, key in seen]
+    copies = find_similar([key for _, key in seen], np.array(signed, SIGNATURE))
+    rejected = {row: (copies[key].reason, copies[key].original) for row, key in seen if key in copies}
+    left = np.array([row for row in rows if int(row) not in rejected], dtype=np.int64)
+    kept = Selection(selection.rows, left, selection.rejected | rejected)
+    if params.max_images is not None:
+        _subset(kept, params.max_images, seed)
+    return kept
+
+
+def _signature(thumbnail: bytes) -> np.void:
+    return signatures(np.frombuffer(thumbnail, np.uint8).reshape(1, SIDE, SIDE, 3))[0]
+
+
+def _numbers(rows: list[int]) -> np.ndarray:
+    return np.array(rows, dtype=np.int64)
 
 
 def _subset(selection: Selection, max_images: int, seed: int) -> None:

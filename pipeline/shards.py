@@ -87,6 +87,22 @@ def encoded_sizes(task: ShardTask) -> list[int]:
     return [len(payload) for _, payload in _members(task, Outcome(0, []))]
 
 
+def thumbnails(task: ShardTask) -> list[tuple[str, bytes]]:
+    """(sample key, 32x32 RGB) of a task's decodable images: what similar pictures are found by."""
+    from pipeline import imaging
+    from pipeline.duplicates import thumbnail
+    from pipeline.headers import UndecodableImage
+
+    found = []
+    for key, export, lmdb_key, _ in task.rows:
+        try:
+            pixels = imaging.decode(open_export(task.job.exports[export]).get(lmdb_key), task.job.max_pixels)
+        except UndecodableImage:  # counted when its shard is built
+            continue
+        found.append((key, thumbnail(pixels).tobytes()))
+    return found
+
+
 def _members(task: ShardTask, outcome: Outcome) -> Iterator[tuple[str, bytes]]:
     """(member name, encoded image) of each row that gives one; the others go to `outcome`."""
     from pipeline import imaging  # here, because torch is worth a second: the parent of a pool never needs it

@@ -166,7 +166,20 @@ def test_exact_duplicates_are_named(tmp_path: Path) -> None:
     params = dataclasses.replace(PARAMS, duplicates="exact")
     build.build(request(tmp_path, {"cat": export}, params), tmp_path / "work", tmp_path / "out")
     rejected = pd.read_parquet(tmp_path / "out/rejected.parquet")
-    assert rejected.values.tolist() == [["cat-c", "duplicate", "the bytes of cat-a"]]
+    assert rejected.values.tolist() == [["cat-c", "duplicate", "cat-a"]]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_similar_pictures_are_named(tmp_path: Path, workers: int) -> None:
+    """A picture compressed again is left out and names the first; others and undecodable ones are not touched."""
+    values = {f"{idx}".encode(): encode(picture(60, 50, idx), quality=95) for idx in range(6)}
+    values |= {b"9": encode(picture(60, 50, 2), quality=60), b"x": values[b"1"][:500]}
+    export = write_lmdb(tmp_path / "cat", values)
+    params = dataclasses.replace(PARAMS, duplicates="perceptual")
+    build.build(request(tmp_path, {"cat": export}, params, workers), tmp_path / "work", tmp_path / "out")
+    rejected = pd.read_parquet(tmp_path / "out/rejected.parquet")
+    assert rejected[["sample_key", "reason"]].values.tolist() == [["cat-9", "similar"], ["cat-x", "undecodable"]]
+    assert rejected["detail"][0] == "cat-2"
 
 
 def test_two_builds_in_one_directory(tmp_path: Path, exports: dict[str, Path]) -> None:
