@@ -4,6 +4,7 @@ Importing this package settles how Prefect behaves here, before anything imports
 nothing sent anywhere. What the environment says already is kept.
 """
 
+import contextlib as _contextlib
 import os as _os
 from pathlib import Path as _Path
 
@@ -21,3 +22,5 @@ for _name, _value in {
     "DVC_NO_ANALYTICS": "1",
 }.items():
     _os.environ.setdefault(_name, _value)
+with _contextlib.suppress(OSError):  # Prefect makes only the last directory of its home
+    _Path(_os.environ["PREFECT_HOME"]).mkdir(mode=0o700, parents=True, exist_ok=True)
