@@ -62,6 +62,18 @@ def test_measured_does_not_depend_on_the_batch():
             assert fact.value in VALUES[fact.name]
 
 
+def test_probes_come_back_as_they_went(tmp_path):
+    """Weights in any memory order survive the file, with their classes and bias."""
+    from pipeline.captioners import probes
+
+    weight = np.arange(10, dtype=np.float64).reshape(2, 5).T
+    probe = probes.Probe(("a", "b"), weight, np.array([1.0, -1.0]))
+    probes.save({("cat", "framing"): probe}, tmp_path / "p.safetensors")
+    again = probes.load(tmp_path / "p.safetensors")["cat", "framing"]
+    assert again.classes == probe.classes
+    assert np.array_equal(again.weight, weight) and np.array_equal(again.bias, probe.bias)
+
+
 def test_stretched_maps_keep_their_place():
     """Reducing and enlarging a map keeps its mean and its corner."""
     from pipeline.captioners.evidence import _stretched

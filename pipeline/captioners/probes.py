@@ -40,10 +40,9 @@ def save(probes: dict[tuple[str, str], Probe], file: Path = FILE) -> None:
     tensors, classes = {}, {}
     for (kind, fact), probe in sorted(probes.items()):
         name = f"{kind}/{fact}"
-        tensors[f"{name}/weight"], tensors[f"{name}/bias"] = (
-            probe.weight.astype(np.float32),
-            probe.bias.astype(np.float32),
-        )
+        # safetensors writes the memory of an array that is not C-contiguous as if it were.
+        tensors[f"{name}/weight"] = np.ascontiguousarray(probe.weight, dtype=np.float32)
+        tensors[f"{name}/bias"] = np.ascontiguousarray(probe.bias, dtype=np.float32)
         classes[name] = "|".join(probe.classes)
     save_file(tensors, file, metadata=classes)
 
