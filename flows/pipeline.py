@@ -19,62 +19,60 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, exports, gpu, graph, guard, showing, storage
+from flows import ROOT, exports, graph, guard, locks, showing, storage
 from flows import dvc_program as dvc
 from flows.repro import committed_lock, push_if_needed
 from flows.stopping import Stop
 from textgan import local
 from textgan.errors import UserError, fail
+from textgan.files import STATE
 
 local.apply()
 SLOTS = int(os.environ.get("TEXTGAN_SLOTS", "2"))
 """Stages side by side on this machine; how fast, not what."""
 MAX_WAITING = 64
 """Threads of a run: one for each task, most of which wait for the stages above them or for a slot."""
+RUN_LOCK = ROOT / STATE / "flow.lock"
+"""Held by the one flow run that works in this repository, whoever started it, and by all that it started."""
 stop = Stop()
 slots = threading.BoundedSemaphore(SLOTS)
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def run_stage(name: str, pool: str, timeout_seconds: float | None, force: bool, pull: bool) -> dvc.Outcome:
-    """`dvc repro -s NAME`, once: a deterministic failure stays a failure."""
+def run_stage(name: str, stage: graph.Stage, force: bool, pull: bool, held: list[int]) -> dvc.Outcome:
+    """`dvc repro -s NAME`, once: a deterministic failure stays a failure. `held` are the run's own locks."""
     log = get_run_logger()
-    held = gpu.acquire(stop.is_set, log.info) if pool == "gpu" else None
+    gpu = [locks.acquire(locks.gpu_path(), "the GPU", stop.check, log.info)] if stage.pool == "gpu" else []
     try:
         with _slot():
-            result = _dvc_repro(name, timeout_seconds, force, pull, held)
+            result = dvc.run(
+                "repro",
+                *(["--force"] if force else []),
+                *(["--pull"] if pull else []),
+                "-s",
+                name,
+                say=log.info,
+                timeout_seconds=stage.timeout_seconds,
+                cwd=ROOT,
+                merge_errors=True,
+                on_start=stop.watch,
+                keep_open=(*held, *gpu),
+            )
     finally:
-        if held is not None:
-            os.close(held)
+        for descriptor in gpu:
+            os.close(descriptor)
     stop.check()
     if result.code == guard.TIMED_OUT:
-        raise RuntimeError(f"{name}: ended after timeout_seconds {timeout_seconds:g} of its meta in dvc.yaml")
+        raise RuntimeError(f"{name}: ended after timeout_seconds {stage.timeout_seconds:g} of its meta in dvc.yaml")
     if result.code != 0:
         raise RuntimeError(f"{name}: exit {result.code}: {' | '.join(result.tail[-3:])}")
     return result.stages.get(name, dvc.Outcome("unchanged", 0.0))
 
 
-def _dvc_repro(name: str, timeout_seconds: float | None, force: bool, pull: bool, held: int | None) -> dvc.Run:
-    """`dvc repro -s NAME` under a guard that inherits the GPU's lock."""
-    return dvc.run(
-        "repro",
-        *(["--force"] if force else []),
-        *(["--pull"] if pull else []),
-        "-s",
-        name,
-        say=get_run_logger().info,
-        timeout_seconds=timeout_seconds,
-        cwd=ROOT,
-        merge_errors=True,
-        on_start=stop.watch,
-        keep_open=() if held is None else (held,),
-    )
-
-
 @contextlib.contextmanager
 def _slot() -> Iterator[None]:
     """One of this machine's places for a stage; raises where the run is stopped while it waits."""
-    while not slots.acquire(timeout=gpu.POLL_SECONDS):
+    while not slots.acquire(timeout=locks.POLL_SECONDS):
         stop.check()
     try:
         stop.check()
@@ -100,7 +98,18 @@ def pipeline(
 ) -> dict[str, str]:
     """Bring the graph, or what `targets` need, up to date; {stage: how}, how one of ran, restored, unchanged."""
     log = get_run_logger()
-    stop.on_signals()
+    with stop.when_cancelled():
+        held = locks.acquire(RUN_LOCK, "another run of this repository", stop.check, log.info)
+        try:
+            return _bring_up_to_date(targets, force, push_after, dry_run, commit, held)
+        finally:
+            os.close(held)
+
+
+def _bring_up_to_date(
+    targets: list[str] | None, force: bool, push_after: bool, dry_run: bool, commit: bool, held: int
+) -> dict[str, str]:
+    log = get_run_logger()
     exports.link_all()
     found = graph.read(ROOT, targets)
     names = found.to_run(force)
@@ -110,30 +119,32 @@ def pipeline(
         outcomes |= {name: dvc.Outcome("would run", 0.0) for name in names}
         return {name: outcomes[name].how for name in found.stages}
     remote = storage.ensure_started() if names or push_after else None
-    outcomes |= _run_stages(found, names, force, pull=remote is not None and remote.attached_to is not None)
+    outcomes |= _run_stages(found, names, force, remote is not None and remote.attached_to is not None, [held])
     failed = [name for name, outcome in outcomes.items() if outcome.how not in ("ran", "restored", "unchanged")]
     showing.stages(found, outcomes)
     if failed:
         raise RuntimeError("; ".join(f"{name}: {outcomes[name].how}" for name in failed))
     if push_after and remote is not None:
-        push(remote.identity)
+        push.submit(remote.identity).result()  # in a thread: the main thread is the one that hears of a cancellation
     showing.results(list(found.stages))
     if commit:
         commit_lock(log.info)
     return {name: outcomes[name].how for name in found.stages}
 
 
-def _run_stages(found: graph.Graph, names: list[str], force: bool, pull: bool) -> dict[str, dvc.Outcome]:
+def _run_stages(
+    found: graph.Graph, names: list[str], force: bool, pull: bool, held: list[int]
+) -> dict[str, dvc.Outcome]:
     """One task for each stage; a stage starts when those that it waits for are done, and not after a failed one."""
     futures: dict[str, PrefectFuture[dvc.Outcome]] = {}
     for name in names:
         stage = found.stages[name]
         futures[name] = run_stage.submit(  # type: ignore[call-overload]
             name,
-            stage.pool,
-            stage.timeout_seconds,
+            stage,
             force,
             pull,
+            held,
             wait_for=[futures[above] for above in stage.waits_for if above in futures],
         )
     outcomes: dict[str, dvc.Outcome] = {}

@@ -29,7 +29,8 @@ HOME = Path(os.environ["PREFECT_HOME"])
 URL_FILE = HOME / "url"
 POOLS = {"cpu": 2, "gpu": 1}
 """Work pools and how many runs the worker of each takes at once."""
-START_SECONDS = 120.0
+START_SECONDS = 600.0
+"""A server that dies is noticed at once; a busy machine may take minutes to import it."""
 HEARTBEAT_SECONDS = 30
 LOST_AFTER = timedelta(seconds=100)
 """A run whose process has given no heartbeat for this long is over, whatever its state says."""

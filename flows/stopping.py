@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import threading
-from types import FrameType
+from collections.abc import Iterator
 
 
 class Stopped(RuntimeError):
@@ -19,10 +18,6 @@ class Stop:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._processes: list[subprocess.Popen[str]] = []
-
-    def is_set(self) -> bool:
-        """Whether the run is ending."""
-        return self._event.is_set()
 
     def check(self) -> None:
         """Raise where the run is ending: a task that waited for its slot must not start."""
@@ -42,18 +37,17 @@ class Stop:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
 
-    def on_signals(self) -> None:
-        """Stop on SIGTERM and SIGINT, then do what would have been done (Prefect marks the run cancelled)."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before = signal.getsignal(number)
+    @contextlib.contextmanager
+    def when_cancelled(self) -> Iterator[None]:
+        """Stop where SIGTERM or Ctrl-C leaves the block.
 
-            def handle(received: int, frame: FrameType | None, before: object = before) -> None:
-                self.set()
-                if callable(before):
-                    before(received, frame)
-                else:
-                    raise SystemExit(128 + received)
-
-            signal.signal(number, handle)
+        Prefect turns SIGTERM into an exception of the main thread. A signal handler of our own in its place would make
+        it take every cancellation for a crash: it confirms one only while its own handler stands.
+        """
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            self.set()
+            raise
