@@ -159,7 +159,7 @@ def load_extractor(variant: str, with_head: bool = False, seed: int | None = Non
                 is_scale = name.endswith((".weight", ".running_var"))
                 state[name] = torch.ones_like(value) if is_scale else torch.zeros_like(value)
     _fold(net.stem, state, "_conv_stem", "_bn0")
-    flat = [block for stage in net.stages for block in stage.children()]
+    flat = [block for stage in net.stages for block in stage.children() if isinstance(block, InvertedBottleneck)]
     for idx, block in enumerate(flat):
         name = f"_blocks.{idx}"
         if block.expand is not None:
@@ -171,9 +171,8 @@ def load_extractor(variant: str, with_head: bool = False, seed: int | None = Non
     return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _fold(conv: nn.Module, state: dict[str, Tensor], name: str, norm: str) -> None:
+def _fold(conv: FoldedConv, state: dict[str, Tensor], name: str, norm: str) -> None:
     """w' = w * g / sqrt(var + eps), b' = b - mean * g / sqrt(var + eps)."""
-    assert isinstance(conv, FoldedConv)
     scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + BN_EPS).sqrt()
     conv.weight.copy_(state[f"{name}.weight"] * scale[:, None, None, None])
     conv.bias.copy_(state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)
