@@ -161,7 +161,7 @@ def _run_stages(
 
 
 def commit_lock(say: dvc.Say) -> None:
-    """Commit dvc.lock and git-tracked metrics where they changed, and tag the commit; other changes stay out of it."""
+    """Commit dvc.lock, params.yaml and git-tracked metrics where they changed; other changes stay out of it."""
     paths = [path for path in ("dvc.lock", "metrics", "params.yaml") if (ROOT / path).exists()]
     status = subprocess.run(["git", "status", "--porcelain", "--", *paths], cwd=ROOT, capture_output=True, text=True)
     if not status.stdout.strip():

@@ -40,12 +40,9 @@ def start() -> None:
     """Start what does not run, register the deployments, and print the addresses."""
     url = _server()
     environment = _environment(url)
-    for pool, limit in POOLS.items():
-        _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
-        _prefect(environment, "work-pool", "set-concurrency-limit", pool, str(limit))
-    _prefect(environment, "deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml"))
-    os.environ.update(environment)
+    os.environ.update(environment)  # before Prefect is first imported
     asyncio.run(_prepare())
+    _deploy(environment)
     for pool, limit in POOLS.items():
         record = HOME / f"worker-{pool}.json"
         if daemon.find(record) is None:
@@ -115,14 +112,13 @@ def _environment(url: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, **{name: os.environ.get(name, value) for name, value in settings.items()}}
 
 
-def _prefect(environment: dict[str, str], *arguments: str) -> None:
-    """A prefect command; its last line is the error where it fails."""
-    done = subprocess.run(
-        [*PREFECT, "--no-prompt", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+def _deploy(environment: dict[str, str]) -> None:
+    """Register the deployments of prefect.yaml; the command's last line is the error where it fails."""
+    command = [*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise UserError(f"prefect {' '.join(arguments[:2])}: {' '.join(last)}")
+        raise UserError(f"prefect deploy: {' '.join(last)}")
 
 
 def _healthy(url: str) -> bool:
@@ -134,12 +130,14 @@ def _healthy(url: str) -> bool:
 
 
 async def _prepare() -> None:
-    """The automation that ends runs whose process is gone: Prefect itself would show them Running for ever."""
+    """Work pools, and the automation that ends runs whose process is gone: they would show Running for ever."""
     from prefect.automations import AutomationCore
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import EventTrigger, Posture
+    from prefect.workers.process import ProcessWorker
 
     name = "textgan: end runs whose process is gone"
     trigger = EventTrigger(
@@ -159,7 +157,11 @@ async def _prepare() -> None:
     )
     message = f"no heartbeat for {LOST_AFTER.total_seconds():.0f} s: its process is gone"
     action = ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=message, force=True)
+    template = ProcessWorker.get_default_base_job_template()
     async with get_client() as client:
+        for pool, limit in POOLS.items():
+            wanted = WorkPoolCreate(name=pool, type="process", base_job_template=template, concurrency_limit=limit)
+            await client.create_work_pool(wanted, overwrite=True)
         if not await client.read_automations_by_name(name):
             await client.create_automation(AutomationCore(name=name, trigger=trigger, actions=[action]))
 
