@@ -64,14 +64,16 @@ PREFECT = [sys.executable, "-m", "prefect"]
 
 def _server() -> str:
     """The address of a server that answers: the environment's, this clone's running one, or a new one."""
-    if os.environ.get("PREFECT_API_URL"):
-        url = os.environ["PREFECT_API_URL"]
-        if not _healthy(url):
-            raise UserError(f"PREFECT_API_URL is {url}; no Prefect server answers there")
-        return url
+    ours = URL_FILE.read_text(encoding="utf-8").strip() if URL_FILE.exists() else ""
+    given = os.environ.get("PREFECT_API_URL", "")
+    if given and given != ours:
+        if not _healthy(given):
+            raise UserError(f"PREFECT_API_URL is {given}; no Prefect server answers there")
+        return given
+    os.environ.pop("PREFECT_API_URL", None)  # importing flows has put ours there
     record = HOME / "server.json"
-    if URL_FILE.exists() and daemon.find(record) is not None:
-        return URL_FILE.read_text(encoding="utf-8").strip()
+    if ours and daemon.find(record) is not None:
+        return ours
     HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = _port()
     url = f"http://127.0.0.1:{port}/api"
@@ -83,6 +85,9 @@ def _server() -> str:
             daemon.stop(record)
             raise UserError(f"the Prefect server does not start; {HOME}/server.log says why")
         time.sleep(0.2)
+    if url != ours:
+        for pool in POOLS:  # workers of an address that is no more
+            daemon.stop(HOME / f"worker-{pool}.json")
     write_bytes(URL_FILE, url.encode())
     return url
 

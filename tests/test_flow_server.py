@@ -6,6 +6,7 @@ prefect command would cost seconds of its own.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from tests import tiny_repository as tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 FLOWS = Path(__file__).parents[1] / "flows"
+PICTURE = b"\x89PNG stands for a grid of samples"
 OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 PATIENCE_SECONDS = 900
 """For machines that others keep busy; a quiet one needs a minute at most for anything here."""
@@ -123,7 +125,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     [pipeline] = [deployment for deployment in prefect["deployments"] if deployment["name"] == "pipeline"]
     pipeline["schedules"] = [{"cron": "* * * * *", "timezone": "UTC", "active": True}]
     (place / "prefect.yaml").write_text(yaml.safe_dump({**prefect, "deployments": [pipeline]}))
-    tiny.commit(place, "a schedule")
+    grid = place / "data" / "evaluation" / "one" / "grid-00.png"
+    grid.parent.mkdir(parents=True)
+    grid.write_bytes(PICTURE)
+    tiny.commit(place, "a schedule, and a grid")
     server = Server(place)
     try:
         server.call("flows.server", "start")
@@ -148,7 +153,21 @@ def test_a_cron_run_happens_and_brings_the_graph_up_to_date(server):
 
 def test_the_run_shows_its_stages_metrics_and_grid(server):
     artifacts = server.ask("POST", "/artifacts/latest/filter", {})
-    assert {"stages", "metrics-one", "metrics-two", "report"} <= {artifact["key"] for artifact in artifacts}
+    found = {artifact["key"]: artifact["data"] for artifact in artifacts}
+    assert {"stages", "metrics-one", "metrics-two", "report"} <= found.keys()
+    assert {row["how"] for row in json.loads(found["stages"])} == {"ran"}
+    assert f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}" in found["report"]
+
+
+def test_server_and_workers_listen_on_loopback_only(server):
+    ips = set()
+    for name in ("server", "worker-cpu", "worker-gpu"):
+        process = daemon.find(server.home / f"{name}.json")
+        assert process is not None, name
+        for member in [process, *process.children(recursive=True)]:
+            listening = [one for one in member.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+            ips |= {one.laddr.ip for one in listening}
+    assert ips == {"127.0.0.1"}
 
 
 def test_a_cancelled_run_leaves_no_process_and_starts_no_stage(server):

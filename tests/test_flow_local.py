@@ -1,0 +1,95 @@
+"""The flow without a server of its own, and what it leaves for `dvc repro`; decisions of the other flows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from tests import tiny_repository as tiny
+from tests.test_flow_server import FLOWS, edit_seed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_after_a_flow_repro_has_nothing_to_do_and_the_other_way_round(tmp_path):
+    place = tiny.make(tmp_path / "tiny")
+    (place / "flows").symlink_to(FLOWS)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment["TEXTGAN_GPU_LOCK"] = str(tmp_path / "gpu")
+
+    def call(*arguments: str) -> str:
+        command = [sys.executable, "-m", *arguments]
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def count() -> int:
+        return len((place / "pids").read_text().splitlines())
+
+    try:
+        assert call("flows.pipeline").count(" ran\n") == 6
+        assert "up to date" in call("dvc", "repro")
+        edit_seed(place, 5)
+        call("dvc", "repro")
+        assert count() == 6 + 3
+        assert call("flows.pipeline").count(" unchanged\n") == 6
+        assert count() == 6 + 3
+    finally:
+        call("textgan.cli", "storage", "stop")
+
+
+def test_nightly_publishes_only_what_is_better_and_nowhere_worse():
+    from flows.nightly import decide
+
+    old = {"a": {"kid": 0.2}, "b": {"right": 0.7}}
+    lower = {"kid"}
+    assert decide({"a": {"kid": 0.1}, "b": {"right": 0.7}}, old, lower)[0]
+    assert not decide(old, old, lower)[0]
+    publishing, why = decide({"a": {"kid": 0.1}, "b": {"right": 0.6}}, old, lower)
+    assert not publishing and "b: right is worse" in why
+    assert not decide({"a": {"other": 1.0}}, old, lower)[0]
+
+
+def test_a_sweep_takes_every_combination_and_refuses_nonsense():
+    from flows.sweep import name_of, points
+    from textgan.errors import UserError
+
+    found = points({"x.lr": [1, 2], "x.seed": [0, 1, 2]})
+    assert len(found) == 6 and len({name_of(point) for point in found}) == 6
+    nonsense: list[dict[str, Any]] = [{}, {"x": []}, {"x": 3}, {"x": list(range(100))}]
+    for grid in nonsense:
+        with pytest.raises(UserError, match="grid"):
+            points(grid)
+
+
+def test_a_lock_is_waited_for_and_waiting_can_be_stopped(tmp_path):
+    from flows import locks
+    from flows.stopping import Stop, Stopped
+
+    stop = Stop()
+    said: list[str] = []
+    first = locks.acquire(tmp_path / "lock", "it", stop.check, said.append)
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(Stopped):
+        locks.acquire(tmp_path / "lock", "it", stop.check, said.append)
+    os.close(first)
+    os.close(locks.acquire(tmp_path / "lock", "it", Stop().check, said.append))
+    assert len(said) == 1
+
+
+def test_only_what_is_no_ordinary_error_stops_a_run():
+    from flows.stopping import Stop, Stopped
+
+    stop = Stop()
+    with pytest.raises(ValueError, match="x"), stop.when_cancelled():
+        raise ValueError("x")
+    stop.check()
+    with pytest.raises(KeyboardInterrupt), stop.when_cancelled():
+        raise KeyboardInterrupt
+    with pytest.raises(Stopped):
+        stop.check()
