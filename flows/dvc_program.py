@@ -135,8 +135,8 @@ def passing_signals_on(process: subprocess.Popen[str]) -> Iterator[None]:
 
 def lock_outs(text: str) -> dict[str, dict[str, str]]:
     """{stage: {out: hash}} of a dvc.lock's text."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages = (yaml.load(text, Loader=loader) or {}).get("stages", {})  # nosec B506: a safe loader, the fast one
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; the first is the fast one
+    stages = (yaml.load(text, Loader=loader) or {}).get("stages", {})  # nosec B506
     return {
         name: {out["path"]: out.get("md5") or out.get("hash", "") for out in entry.get("outs", [])}
         for name, entry in stages.items()

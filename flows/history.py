@@ -75,7 +75,8 @@ def git(*arguments: str, stdin: str | None = None) -> str:
 def parse_lock(text: str, source: str = str(LOCK_FILE)) -> dict[str, StageRecord]:
     """The stages of a dvc.lock's text. Raises UserError where it is none."""
     try:
-        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # nosec B506: safe loaders
+        # Both loaders are safe ones.
+        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # nosec B506
         stages = {}
         for name, entry in (value.get("stages") or {}).items():
             params = {key: kept for file in (entry.get("params") or {}).values() for key, kept in file.items()}

@@ -332,8 +332,9 @@ def _convert(hint: Any, value: Any, file: str, key: str) -> Any:
         item = typing.get_args(hint)[0]
         return [_convert(item, entry, file, f"{key}[{idx}]") for idx, entry in enumerate(value)]
     if origin is Literal:
-        if value not in typing.get_args(hint) or isinstance(value, bool):
-            raise UserError(f"{file}: {key} is {value!r}; it must be one of {', '.join(map(str, typing.get_args(hint)))}")
+        choices = typing.get_args(hint)
+        if value not in choices or isinstance(value, bool):
+            raise UserError(f"{file}: {key} is {value!r}; it must be one of {', '.join(map(str, choices))}")
         return value
     if origin in (types.UnionType, typing.Union):
         inner = next(option for option in typing.get_args(hint) if option is not type(None))

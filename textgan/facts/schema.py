@@ -33,7 +33,8 @@ class Fact:
     source: str
 
     def __post_init__(self) -> None:
-        if self.value not in VALUES.get(self.name, ()):
-            raise ValueError(f"fact {self.name} is {self.value!r}; it must be one of {', '.join(VALUES.get(self.name, ()))}")
+        allowed = VALUES.get(self.name, ())
+        if self.value not in allowed:
+            raise ValueError(f"fact {self.name} is {self.value!r}; it must be one of {', '.join(allowed)}")
         if not 0 <= self.confidence <= 1:
             raise ValueError(f"confidence of {self.name} is {self.confidence}; it must be between 0 and 1")
