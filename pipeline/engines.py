@@ -47,9 +47,10 @@ def run(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterato
 
 def _run_pool(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
     # forkserver: workers start as forks of a clean process that has imported the heavy modules once, so
-    # they inherit no LMDB handle, thread or lock of this one.
+    # they inherit no LMDB handle, thread or lock of this one. Not pipeline.images itself: it is the main module,
+    # which each worker runs anew under another name.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.images", "pipeline.imaging"])
+    context.set_forkserver_preload(["pipeline.build", "pipeline.imaging", "pipeline.ingest"])
     waiting = iter(tasks)
     again: list[tuple[T, int]] = []
     while True:
