@@ -59,10 +59,8 @@ def gather(root: Path, kind: str, labels: Labels) -> np.ndarray:  # -> [photos,2
         side = min(height, width)
         y, x = (height - side) // 2, (width - side) // 2
         small = imaging.resize(whole[y : y + side, x : x + side], SMALL_PX, SMALL_PX)
-        features = classify([whole, small]).features
-        rows.append(
-            [evidence(p, object_mask(saliency(p), f, kind), f) for p, f in zip((whole, small), features, strict=True)]
-        )
+        seen = [(pixels, classify(pixels).features) for pixels in (whole, small)]
+        rows.append([evidence(p, object_mask(saliency(p), f, kind), f) for p, f in seen])
         progress.update()
     progress.close()
     return np.array(rows, np.float32)

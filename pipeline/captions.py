@@ -13,7 +13,7 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from textgan.seeds import derive_seed
 
 IMAGES, INVENTORY, OUT = Path("data/images"), Path("data/inventory"), Path("data/captions")
 METRICS = Path("metrics")
-BATCH = 16
+BATCH = 32
 """Pictures that a captioner gets at once."""
 MAX_PIXELS = 1 << 28
 """Shards are our own; the limit only keeps a damaged header from claiming the memory."""
@@ -74,8 +74,17 @@ def _one_captioner(name: str, params: CaptionsParams, annotations: dict[str, str
     return MeasuredCaptioner(params.measured)
 
 
-def caption_shard(shard: Path, inventory: pd.DataFrame, captioner: Captioner, params: CaptionsParams) -> pa.Table:
-    """One row for each image of a tar shard, in its order. `inventory` is indexed by sample key."""
+def caption_shard(
+    shard: Path,
+    inventory: pd.DataFrame,
+    captioner: Captioner,
+    params: CaptionsParams,
+    captioned: Callable[[int], None] = lambda count: None,
+) -> pa.Table:
+    """One row for each image of a tar shard, in its order. `inventory` is indexed by sample key.
+
+    `captioned` hears of each batch how many images it had.
+    """
     rows: list[dict[str, Any]] = []
     for batch in _batches(members(shard)):
         keys = [key for key, _encoded in batch]
@@ -101,6 +110,7 @@ def caption_shard(shard: Path, inventory: pd.DataFrame, captioner: Captioner, pa
                     "captioner": captioner.name,
                 }
             )
+        captioned(len(batch))
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
@@ -179,7 +189,7 @@ def run(images: Path, inventory_dir: Path, out: Path, params: CaptionsParams, na
     for shard in shards:
         done = work / f"{Path(shard['name']).stem}.parquet"
         if not done.exists():
-            table = caption_shard(images / shard["name"], inventory, captioner, params)
+            table = caption_shard(images / shard["name"], inventory, captioner, params, progress.update)
             if len(table) != shard["images"]:
                 raise UserError(
                     f"{images / shard['name']}: has {len(table)} images; its manifest says {shard['images']}"
@@ -187,7 +197,8 @@ def run(images: Path, inventory_dir: Path, out: Path, params: CaptionsParams, na
             buffer = io.BytesIO()
             parquet.write_table(table, buffer, compression="zstd")
             write_bytes(done, buffer.getvalue())
-        progress.update(shard["images"])
+        else:
+            progress.update(shard["images"])
     progress.close()
     with publishing(out) as built:
         names = [f"{Path(shard['name']).stem}.parquet" for shard in shards]

@@ -27,7 +27,7 @@ from textgan.metrics.features import Images, LiteExtractor, PatchExtractor
 from textgan.metrics.matcher import MatcherBackbone, image_vectors, load_matcher, text_vectors
 from textgan.metrics.measuring import Measurer, measurer_of
 from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full
-from textgan.metrics.retrieval import r_precision
+from textgan.metrics.retrieval import r_precision, why_not
 from textgan.metrics.sheets import Sheets
 from textgan.metrics.splits import Split, read_split
 from textgan.metrics.suite import References, count_name, fingerprint_of, image_numbers
@@ -39,6 +39,7 @@ from textgan.text import Vocabulary
 Metrics = dict[str, float | None]
 REAL_MEASURED = 300
 """Real test pictures measured too: what the measurer gets right at best."""
+WHY_NO_AGREEMENT = "Agreement needs a measurer of generated pictures; there is one for drawn pictures, none for photos."
 MAIN_FACTS = ("kind", "colour", "background", "side")
 
 
@@ -82,7 +83,8 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     pictures = sample(snapshot, asked)
     measurer = measurer_of(params.captions.captioner)
     agreed, not_computed = _agreement(asked, pictures, test, measurer, params, metrics, sheets)
-    retrieval = _retrieval(Path("models") / f"{name}-matcher", test, fake, prompts, settings.seed, metrics)
+    retrieval, reason = _retrieval(Path("models") / f"{name}-matcher", test, fake, prompts, settings.seed, metrics)
+    not_computed |= reason
 
     grid = grid_prompts(asked, settings.grid_prompts)
     seeds = list(range(settings.grid_seeds))
@@ -193,7 +195,7 @@ def _agreement(
     suffix = f"{count_name(len(asked))}_{protocol}"
     if measurer is None:
         metrics[f"agreement_colour_{suffix}"] = None
-        return None, {f"agreement_*_{suffix}": "no measurer for this dataset's captions"}
+        return None, {f"agreement_*_{suffix}": WHY_NO_AGREEMENT}
     measured = measurer.measure(pictures)
     real = measurer.measure(test.images[:REAL_MEASURED])
     said = {name for facts in real for name in facts}
@@ -224,15 +226,19 @@ def _agreement(
 
 def _retrieval(
     directory: Path, test: Split, fake: Images, prompts: Prompts, seed: int, metrics: Metrics
-) -> dict[str, Any]:
-    """R-precision of generated pictures, between that of real pairs and that of shuffled ones."""
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """R-precision of generated pictures, between that of real pairs and that of shuffled ones; or why there is none."""
+    name = f"r_precision100_{count_name(len(fake))}_matcher_test"
+    said = [json.dumps(facts, sort_keys=True) for facts in prompts.facts]
+    reason = why_not(said)
+    if reason is not None:
+        metrics[name] = metrics[f"{name}_shuffled"] = None
+        return None, {name: reason}
     matcher, backbone = load_matcher(directory), MatcherBackbone()
     texts = text_vectors(matcher, prompts.token_ids)
     fakes = image_vectors(matcher, backbone, fake, "generated images")
     reals = image_vectors(matcher, backbone, test.images, "test images")
     other = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(fake))
-    said = [json.dumps(facts, sort_keys=True) for facts in prompts.facts]
-    name = f"r_precision100_{count_name(len(fake))}_matcher_test"
     results = {
         "generated": r_precision(fakes, texts, said, seed),
         "real": r_precision(reals, texts, said, seed),
@@ -244,7 +250,7 @@ def _retrieval(
         "name": name,
         "matcher_sha256": sha256_file(directory / "matcher.safetensors"),
         **{key: asdict(value) for key, value in results.items()},
-    }
+    }, {}
 
 
 def rounded(value: Any) -> Any:
@@ -273,11 +279,12 @@ def summary(result: dict[str, Any]) -> list[str]:
             f" shuffled prompts {fact['shuffled']['value']:.1%} ({control})"
         )
     found = result["retrieval"]
-    lines.append(
-        f"{found['name']}: {found['generated']['value']:.1%}; real {found['real']['value']:.1%},"
-        f" shuffled {found['shuffled']['value']:.1%}"
-    )
-    return lines
+    if found:
+        lines.append(
+            f"{found['name']}: {found['generated']['value']:.1%}; real {found['real']['value']:.1%},"
+            f" shuffled {found['shuffled']['value']:.1%}"
+        )
+    return lines + [f"{name}: not computed. {reason}" for name, reason in result["not_computed"].items()]
 
 
 if __name__ == "__main__":

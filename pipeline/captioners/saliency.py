@@ -44,7 +44,7 @@ def network_file() -> Path:
 @functools.cache
 def _session() -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # 0: one for each core
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the threads are the captioner's: a picture each
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(network_file()), options, providers=["CPUExecutionProvider"])
 

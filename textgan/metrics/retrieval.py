@@ -8,6 +8,7 @@ matcher can do at best) and for images with others' captions (chance: 1 %).
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,18 @@ class RPrecision:
     high: float
     distinct: int
     """Different captions (by what they say) among those compared."""
+
+
+def why_not(said: list[str]) -> str | None:
+    """Why R-precision cannot be computed on captions that say these things; None where it can."""
+    counts = Counter(said)
+    fewest = len(said) - max(counts.values())
+    if fewest >= MISMATCHED:
+        return None
+    return (
+        f"R-precision needs {MISMATCHED} captions that say other things; among {len(said)} captions, which say"
+        f" {len(counts)} different things, some have only {fewest}."
+    )
 
 
 def r_precision(
