@@ -18,7 +18,7 @@ types: setup-dev ## mypy
 floors: setup-dev ## who may import whom
 	.venv/bin/lint-imports
 test: setup-dev ## the tests that take no server and no minutes
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 test-slow: setup-dev ## browser, servers, kills
 	$(PY) -m pytest -m slow
 bench: setup-dev ## measure speed
