@@ -9,7 +9,6 @@ import pytest
 
 from tests import tiny_repository as tiny
 
-
 # Before torch is imported: `make test` runs two processes, and bits depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
