@@ -111,6 +111,7 @@ def _environment(url: str) -> dict[str, str]:
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "5",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # SQLite on a busy machine; after the default 10 s requests fail
         "PREFECT_RUNNER_CRASH_ON_CANCELLATION_FAILURE": "true",
     }
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -127,8 +128,8 @@ def _deploy(environment: dict[str, str]) -> None:
 
 
 def _healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:  # nosec B310: an http address
+    try:  # an http address, which this module wrote
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:  # nosec B310
             return bool(reply.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -29,7 +29,8 @@ def results(names: list[str]) -> None:
     for path in sorted((ROOT / "metrics").glob("*.json")):
         metrics = json.loads(path.read_text(encoding="utf-8")).get("metrics", {})
         rows = [{"metric": name, "value": value} for name, value in sorted(metrics.items())]
-        create_table_artifact(key=f"metrics-{path.stem}", table=rows, description=f"{path.name} of this run")
+        if rows:
+            create_table_artifact(key=f"metrics-{path.stem}", table=rows, description=f"{path.name} of this run")
     lines = [f"Stages: {', '.join(names)}."]
     report = ROOT / "report" / "index.html"
     if report.exists():
