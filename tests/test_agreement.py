@@ -7,7 +7,7 @@ from textgan.errors import UserError
 from textgan.facts.schema import Fact
 from textgan.metrics.agreement import NOT_SEEN, agreement, all_right, best_values, derangement
 from textgan.metrics.intervals import wilson
-from textgan.metrics.retrieval import r_precision
+from textgan.metrics.retrieval import r_precision, why_not
 
 
 def prompts(count: int) -> list[dict[str, str]]:
@@ -90,3 +90,15 @@ def test_captions_that_say_the_same_are_no_mistakes():
 def test_too_few_other_captions_are_refused():
     with pytest.raises(UserError, match="99 are needed"):
         r_precision(unit(0, 50), unit(0, 50), [str(i) for i in range(50)], 0)
+
+
+def test_why_not_is_none_exactly_where_r_precision_can_be_computed():
+    """150 captions of photos that say two different things: a reason that counts them, in place of a crash."""
+    few = ["car", "cat"] * 75
+    reason = why_not(few)
+    assert reason is not None and "150 captions, which say 2 different things, some have only 75" in reason
+    with pytest.raises(UserError):
+        r_precision(unit(0, 150), unit(0, 150), few, 0)
+    enough = ["car"] * 99 + ["cat"] * 99
+    assert why_not(enough) is None
+    assert r_precision(unit(0, 198), unit(0, 198), enough, 0).distinct == 2
