@@ -1,7 +1,8 @@
 """`textgan exports`: links data/exports/D/E/data.mdb to where this machine keeps the LSUN export E.
 
-Params name exports, they do not say where they are: `exports.local.yaml` (git-ignored, `cat: /place/of/cat`) or
-TEXTGAN_LSUN_ROOT (a directory with one directory for each export) does. A dataset in params' `draw` is drawn by DVC
+Params name exports, they do not say where they are: `exports.local.yaml` (git-ignored, `cat: /place/of/cat` or
+`cat: s3://bucket/lsun/cat/`) or TEXTGAN_LSUN_ROOT (a directory, or an S3 prefix, with one directory for each export)
+does. An export in S3 is brought to .state/exports once. A dataset in params' `draw` is drawn by DVC
 and not linked. Only `data.mdb` is linked: an LMDB reader's lock file beside it must not make a stage stale.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import yaml
 from flows.dvc_program import LOCK_FILE, lock_outs
 from textgan import params
 from textgan.errors import UserError
+from textgan.files import STATE, fingerprint
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -67,7 +71,7 @@ def places_of(value: dict[str, Any]) -> dict[str, Path]:
     for name, dataset in value["datasets"].items():
         if name not in value["draw"]:
             for export in dataset["exports"]:
-                places[f"{name}/{export}"] = _checked(_place(export, name), export)
+                places[f"{name}/{export}"] = _checked(_brought(_place(export, name)), export)
     return places
 
 
@@ -122,8 +126,8 @@ def _is_cached_by_dvc(directory: Path) -> bool:
     return all(cache in path.resolve().parents for path in _links(directory))
 
 
-def _place(export: str, dataset: str) -> Path:
-    """Where this machine says that an export is."""
+def _place(export: str, dataset: str) -> str:
+    """Where this machine says that an export is: a directory, or `s3://BUCKET/PREFIX/`."""
     if PLACES.exists():
         try:
             places = yaml.safe_load(PLACES.read_text(encoding="utf-8")) or {}
@@ -133,15 +137,26 @@ def _place(export: str, dataset: str) -> Path:
             raise UserError(f"{PLACES}: it must be a mapping of export names to directories")
         if export in places:
             if not isinstance(places[export], str):
-                raise UserError(f"{PLACES}: {export} is {places[export]!r}; it must be a directory")
-            return Path(places[export]).expanduser()
+                raise UserError(f"{PLACES}: {export} is {places[export]!r}; it must be a directory or s3://BUCKET/PREFIX/")
+            return places[export]
     root = os.environ.get(ROOT_VARIABLE)
     if root:
-        return Path(root).expanduser() / export
+        return f"{root.rstrip('/')}/{export}"
     raise UserError(
         f"{params.PARAMS_FILE}: datasets.{dataset}.exports names {export!r}, which this machine does not know; "
         f"write `{export}: DIRECTORY` into {PLACES}, or set {ROOT_VARIABLE} to the directory that holds {export}/"
     )
+
+
+def _brought(place: str) -> Path:
+    """A local directory for a place. An export in S3 is fetched by a program, which says what is wrong in one line."""
+    if not place.startswith("s3://"):
+        return Path(place).expanduser()
+    out = STATE / "exports" / fingerprint(place)
+    code = subprocess.run([sys.executable, "-m", "pipeline.s3", place, str(out)]).returncode
+    if code:
+        raise UserError(f"exports: {place} could not be brought (exit code {code}); the line above says why")
+    return out
 
 
 def _checked(place: Path, export: str) -> Path:

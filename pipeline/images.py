@@ -16,6 +16,7 @@ from pipeline import build, engines
 from pipeline.exports import open_export
 from pipeline.ingest import EXPORTS, write_inventory
 from pipeline.ingest import OUT as INVENTORIES
+from pipeline.s3 import local_export
 from textgan import params as params_file
 from textgan.errors import UserError, program
 from textgan.files import publishing, unfinished_dir
@@ -45,15 +46,16 @@ def stage(dataset: str) -> str:
 
 def by_hand(arguments: argparse.Namespace) -> str:
     """Build OUT from one export; unfinished work is kept beside OUT."""
-    export, out = Path(arguments.export), Path(arguments.out)
+    out = Path(arguments.out)
     names = {field.name for field in dataclasses.fields(ImagesParams)}
     values = {name: value for name, value in vars(arguments).items() if name in names}
     params = from_mapping(ImagesParams, values, "command line")
     ingest = IngestParams(seed=arguments.seed, select=0.05, test=0.15, max_pixels=arguments.max_pixels)
-    open_export(export)
     build.refuse_foreign(out)
+    export = local_export(arguments.export)
+    open_export(export)
     work = out.parent / f".{out.name}.unfinished"
-    name = export_name(export)
+    name = export_name(Path(arguments.export))
     with build.locked(work):
         with publishing(work / "inventory") as built:
             write_inventory({name: export}, ingest, built, arguments.limit)
@@ -81,7 +83,7 @@ def export_name(path: Path) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line of the form by hand."""
     by_path = argparse.ArgumentParser(prog="python -m pipeline.images", description=__doc__)
-    by_path.add_argument("export", help="LMDB directory, data.mdb file or image tree")
+    by_path.add_argument("export", help="LMDB directory, data.mdb file, image tree or s3://BUCKET/PREFIX/")
     by_path.add_argument("out", help="directory to make; what an earlier build made there is replaced")
     by_path.add_argument("--width", type=int, required=True)
     by_path.add_argument("--height", type=int, required=True)

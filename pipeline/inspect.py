@@ -13,6 +13,7 @@ import typer
 
 from pipeline.exports import Export, open_export
 from pipeline.headers import UndecodableImage, detect
+from pipeline.s3 import local_export
 from textgan.files import write_bytes
 from textgan.progress import track
 
@@ -36,15 +37,16 @@ class Findings:
 
 
 def inspect(
-    export: Annotated[Path, typer.Argument(help="LMDB directory, data.mdb file or image tree")],
+    export: Annotated[str, typer.Argument(help="LMDB directory, data.mdb file, image tree or s3://BUCKET/PREFIX/")],
     sheet: Annotated[Path | None, typer.Option(help="write the first 24 images as a contact sheet")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="look at the first N entries only")] = None,
 ) -> None:
     """Entries, formats, sizes and undecodable values of an export."""
-    opened = open_export(export)
+    place = local_export(export)
+    opened = open_export(place)
     total = len(opened)
     findings, thumbs = examine(opened, min(total, limit or total))
-    print("\n".join(report(export, total, findings)))
+    print("\n".join(report(place, total, findings)))
     if sheet is not None:
         from pipeline import imaging
 

@@ -15,7 +15,7 @@ import numpy as np
 try:
     import deflate
 except ImportError:
-    deflate = None
+    deflate = None  # type: ignore[assignment]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2

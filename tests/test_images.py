@@ -384,7 +384,7 @@ def test_killed_builds_lose_and_change_nothing(tmp_path: Path) -> None:
 
 def test_inspect_counts(tmp_path: Path, exports: dict[str, Path], capsys: pytest.CaptureFixture) -> None:
     """Entries, formats and undecodable values of an export, and a sheet of 24 pictures."""
-    inspect(exports["cat"], sheet=tmp_path / "sheet.png", limit=None)
+    inspect(str(exports["cat"]), sheet=tmp_path / "sheet.png", limit=None)
     text = capsys.readouterr().out
     assert "43 entries; looked at all" in text
     assert "undecodable  3 (empty 1, undecodable 1, unknown_format 1)" in text

@@ -1,0 +1,185 @@
+"""Exports in S3, with a real server: what arrives is the object or nothing, whatever the connection does."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import exports, remote, seaweed, storage
+from pipeline import images, s3
+from tests.lmdb_exports import pictures, write_lmdb
+from textgan.errors import UserError
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[remote.Remote]:
+    """A server with one export, uploaded as one object and, under another name, in parts."""
+    place, before = tmp_path_factory.mktemp("s3"), Path.cwd()
+    os.chdir(place)
+    (place / ".dvc").mkdir()
+    try:
+        found = storage.ensure_started()
+        data = write_lmdb(place / "cat", pictures(600)) / "data.mdb"
+        client = remote.client(found)
+        client.put_object(Bucket="dvc", Key="lsun/cat/data.mdb", Body=data.read_bytes())
+        client.put_object(Bucket="dvc", Key="lsun/cat/annotations.jsonl", Body=b'{"key": "k"}\n')
+        from boto3.s3.transfer import TransferConfig
+
+        parts = TransferConfig(multipart_threshold=1 << 20, multipart_chunksize=5 << 20)
+        client.upload_file(str(data), "dvc", "parts/data.mdb", Config=parts)
+        yield found
+    finally:
+        os.chdir(place)
+        seaweed.stop(storage.PLACE)
+        os.chdir(before)
+
+
+@pytest.fixture
+def s3_environment(server, tmp_path, monkeypatch) -> remote.Remote:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(s3, "BACK_OFF_SECONDS", (0.01,) * 4)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    return server
+
+
+def stored(server: remote.Remote, key: str = "lsun/cat/data.mdb") -> bytes:
+    return remote.client(server).get_object(Bucket="dvc", Key=key)["Body"].read()
+
+
+class CuttingProxy:
+    """Passes bytes to a server and back; each of the first `cuts` connections ends after `after` bytes of replies."""
+
+    def __init__(self, endpoint: str, cuts: int, after: int) -> None:
+        host, port = re.fullmatch(r"http://(.*):(\d+)", endpoint).groups()  # type: ignore[union-attr]
+        self.target, self.cuts, self.after = (host, int(port)), cuts, after
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(self.target)
+            threading.Thread(target=self.copy, args=(near, far, None), daemon=True).start()
+            threading.Thread(target=self.copy, args=(far, near, self.after), daemon=True).start()
+
+    def copy(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:
+        passed = 0
+        try:
+            while block := source.recv(1 << 16):
+                passed += len(block)
+                if limit is not None and passed > limit and self.cuts > 0:
+                    self.cuts -= 1
+                    break
+                target.sendall(block)
+        except OSError:
+            pass  # the other side has ended
+        for end in (source, target):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed already
+
+
+def test_an_export_in_s3_is_brought_once(s3_environment, capsys):
+    place = s3.local_export("s3://dvc/lsun/cat/")
+    assert (place / "data.mdb").read_bytes() == stored(s3_environment)
+    assert (place / "annotations.jsonl").exists()
+    assert re.search(r"data\.mdb: \d+ bytes, (md5|crc32|sha256) verified", capsys.readouterr().out)
+    before = (place / "data.mdb").stat().st_mtime_ns
+    assert s3.local_export("s3://dvc/lsun/cat/") == place
+    assert (place / "data.mdb").stat().st_mtime_ns == before
+
+
+def test_broken_connections_are_gone_on_from(s3_environment, monkeypatch, capsys):
+    proxy = CuttingProxy(s3_environment.endpoint, cuts=3, after=300_000)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    place = s3.fetch_export("s3://dvc/parts/", Path("out"))
+    assert (place / "data.mdb").read_bytes() == stored(s3_environment)
+    printed = capsys.readouterr().out
+    here = [int(number) for number in re.findall(r"\((\d+) of", printed)]
+    assert len(here) >= 2 and here == sorted(here) and here[-1] > here[0] > 0, printed
+    proxy.listener.close()
+
+
+def test_a_later_command_goes_on_from_the_part(s3_environment):
+    whole = stored(s3_environment)
+    out = s3.fetch_export("s3://dvc/lsun/cat/", Path("out"))
+    (out / "data.mdb").rename(out / "data.mdb.part")
+    with open(out / "data.mdb.part", "r+b") as file:
+        file.truncate(len(whole) // 2)
+    s3.fetch_export("s3://dvc/lsun/cat/", out)
+    assert (out / "data.mdb").read_bytes() == whole and not (out / "data.mdb.part").exists()
+
+
+def test_a_part_that_was_damaged_is_not_accepted(s3_environment):
+    whole = stored(s3_environment)
+    out = s3.fetch_export("s3://dvc/lsun/cat/", Path("out"))
+    (out / "data.mdb").unlink()
+    (out / "data.mdb.part").write_bytes(b"x" * 1000)
+    with pytest.raises(UserError, match="arrived with .* the server says"):
+        s3.fetch_export("s3://dvc/lsun/cat/", out)
+    s3.fetch_export("s3://dvc/lsun/cat/", out)
+    assert (out / "data.mdb").read_bytes() == whole
+
+
+def test_another_object_of_that_name_is_read_from_the_beginning(s3_environment):
+    client = remote.client(s3_environment)
+    client.put_object(Bucket="dvc", Key="new/data.mdb", Body=b"a" * 5000)
+    out = s3.fetch_export("s3://dvc/new", Path("out"))
+    (out / "data.mdb").rename(out / "data.mdb.part")
+    client.put_object(Bucket="dvc", Key="new/data.mdb", Body=b"b" * 7000)
+    assert (s3.fetch_export("s3://dvc/new", out) / "data.mdb").read_bytes() == b"b" * 7000
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "message"),
+    [
+        ("s3://dvc/nowhere/", {}, "no such object"),
+        ("s3://nobucket/cat/", {}, "no bucket 'nobucket'"),
+        ("s3://dvc/lsun/cat", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "refuses the credentials"),
+        ("s3://dvc/lsun/cat", {"AWS_ACCESS_KEY_ID": "nobody"}, "refuses the credentials"),
+        ("s3://dvc/lsun/cat", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached"),
+        ("s3://dvc", {}, "must be s3://BUCKET/PREFIX/"),
+    ],
+)
+def test_what_is_wrong_is_one_line(s3_environment, monkeypatch, url, environment, message):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message) as caught:
+        s3.local_export(url)
+    assert "\n" not in str(caught.value) and s3_environment.secret_key not in str(caught.value)
+
+
+def test_images_are_built_from_s3_as_from_the_disk(s3_environment):
+    (Path("disk") / "cat").mkdir(parents=True)
+    (Path("disk") / "cat" / "data.mdb").write_bytes(stored(s3_environment))
+    sizes = ["--width", "32", "--height", "32", "--workers", "1", "--limit", "30"]
+    for source, out in (("s3://dvc/lsun/cat/", "a"), ("disk/cat", "b")):
+        images.by_hand(images.parser().parse_args([source, out, *sizes]))
+    assert Path("a/train-00000.tar").read_bytes() == Path("b/train-00000.tar").read_bytes()
+
+
+def test_the_program_and_exports_local_yaml(s3_environment, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    exports.PLACES.write_text("cat: s3://dvc/lsun/cat/\n")
+    assert exports._brought(exports._place("cat", "catcar")) / "data.mdb" in list(Path(".state/exports").glob("*/*"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline.s3", "s3://dvc/nowhere/", "out"], capture_output=True, text=True
+    )
+    assert ended.returncode == 1 and len(ended.stderr.strip().splitlines()) == 1
