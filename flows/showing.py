@@ -35,7 +35,7 @@ def results(names: list[str]) -> None:
     report = ROOT / "report" / "index.html"
     if report.exists():
         lines.append(f"Report: `{report}` on the machine that ran it.")
-    for picture in sorted(ROOT.glob("data/evaluation/*/grid-00.png")):
+    for picture in sorted(ROOT.glob("data/evaluation/*/grid-*.png")):
         lines.append(_embedded(picture))
     create_markdown_artifact(key="report", markdown="\n\n".join(lines), description="Samples, and where the report is")
 
