@@ -22,7 +22,7 @@ from textgan.sampling import generate, load_snapshot
 from textgan.sheets import contact_sheet
 from textgan.text import Vocabulary, encode_prompt
 
-FACTS = ("kind", "colour", "background", "side", "facing", "framing")
+FACTS = ("kind", "colour", "background", "side", "framing")
 COLUMNS, ROWS = 14, 7
 
 

@@ -108,6 +108,17 @@ def test_batch_larger_than_data_is_refused(place):
     assert not Path("out").exists()
 
 
+def test_threads_do_not_depend_on_the_machine(monkeypatch):
+    """Two in all, whatever OMP_NUM_THREADS says; a number of one's own is checked."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    for processes, threads in (("1", 2), ("2", 1), ("4", 1)):
+        monkeypatch.setenv("WORLD_SIZE", processes)
+        assert stage._threads() == threads
+    monkeypatch.setenv("TEXTGAN_THREADS", "many")
+    with pytest.raises(UserError, match="TEXTGAN_THREADS is 'many'"):
+        stage._threads()
+
+
 TWO = {"total_kimg": 0.08, "tick_kimg": 0.008, "architecture": "projected", "optimiser": "sgd", "beta1": 0.9}
 """Ten steps, a row each. SGD, because the first steps of Adam are signs: the last bit of a gradient decides them."""
 SCRIPT = """

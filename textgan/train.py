@@ -1,6 +1,7 @@
 """The stage `train`: `python -m textgan.train D`, or by hand `python -m textgan.train IMAGES PAIRS OUT [--dataset D]`.
 
 To resume, run the same command again. Where several GPUs are visible it starts its own torchrun.
+On a CPU it works with two threads; TEXTGAN_THREADS=N changes that, and the last bits of the result.
 Unfinished work lives in `.state/unfinished/train/`; what depends on the clock goes to `runs/D/`.
 """
 
