@@ -7,6 +7,7 @@ again after a fork.
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Protocol
 
 import lmdb
 
+from pipeline import lmdb_tree
 from textgan.errors import UserError
 
 _MAGIC = 0xBEEFC0DE
@@ -48,7 +50,7 @@ class LmdbExport:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        check_data_file(path)
+        self.tree = check_data_file(path)
         try:
             self.environment = lmdb.open(
                 os.path.realpath(path), subdir=False, readonly=True, create=False, lock=False, readahead=True
@@ -61,12 +63,22 @@ class LmdbExport:
         return self.length
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        with self.environment.begin() as transaction, transaction.cursor() as cursor:
-            yield from cursor.iternext(keys=True, values=True)
+        if self.tree.flags:  # duplicate, reversed or integer keys: no LSUN export, read by LMDB itself
+            with self.environment.begin() as transaction, transaction.cursor() as cursor:
+                yield from cursor.iternext(keys=True, values=True)
+            return
+        try:
+            with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                yield from lmdb_tree.entries(view, self.tree)
+        except lmdb_tree.DamagedTree as damage:
+            raise UserError(f"{self.path}: the LMDB is damaged: {damage}; bring the file again") from None
 
     def get(self, key: bytes) -> bytes:
-        with self.environment.begin() as transaction:
-            value = transaction.get(key)
+        try:
+            with self.environment.begin() as transaction:
+                value = transaction.get(key)
+        except lmdb.Error as error:
+            raise UserError(f"{self.path}: the LMDB is damaged: {error}; bring the file again") from None
         if value is None:
             raise UserError(f"{self.path}: the key {key!r} of the inventory is not in it; run ingest again")
         return value
@@ -143,8 +155,8 @@ def open_export(path: Path) -> Export:
     return export
 
 
-def check_data_file(path: Path) -> None:
-    """Refuse what LMDB would crash on: it maps the file, and a page beyond its end is a SIGBUS, not an error."""
+def check_data_file(path: Path) -> lmdb_tree.Tree:
+    """The tree of a data file. Refuses what LMDB would crash on: a mapped page beyond its end is a SIGBUS."""
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -158,18 +170,19 @@ def check_data_file(path: Path) -> None:
             second = _meta(file.read(_META_OFFSET + _META.size))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    _, _, last_page = max((meta for meta in (first, second) if meta is not None), key=lambda meta: meta[1])
+    _, _, last_page, tree = max((meta for meta in (first, second) if meta is not None), key=lambda meta: meta[1])
     needed = (last_page + 1) * page_size
     if second is None or size < needed:
         raise UserError(f"{path}: truncated: it has {size} bytes and its LMDB header promises at least {needed}")
+    return tree
 
 
-def _meta(page: bytes) -> tuple[int, int, int] | None:
-    """(page size, transaction, last page) of a meta page; None where it is none."""
+def _meta(page: bytes) -> tuple[int, int, int, lmdb_tree.Tree] | None:
+    """(page size, transaction, last page, main tree) of a meta page; None where it is none."""
     if len(page) < _META_OFFSET + _META.size:
         return None
-    magic, _, _, _, free_db, _, last_page, transaction = _META.unpack_from(page, _META_OFFSET)
+    magic, _, _, _, free_db, main_db, last_page, transaction = _META.unpack_from(page, _META_OFFSET)
     page_size = int.from_bytes(free_db[:4], "little")
     if magic != _MAGIC or not 256 <= page_size <= 65536:
         return None
-    return page_size, transaction, last_page
+    return page_size, transaction, last_page, lmdb_tree.parse(page_size, main_db)
