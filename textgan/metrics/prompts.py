@@ -41,11 +41,13 @@ def of_split(split: Split, seed: int) -> Prompts:
 
 
 def of_split_in_full(split: Split, languages: Sequence[str], count: int, seed: int) -> Prompts:
-    """The first caption (which says every fact) of the same samples in each language, with the same z."""
+    """The first caption (which says every fact) of the same samples in each language, with the same z.
+
+    Samples come in an order by hash: in that of the shards, all of one export would come first.
+    """
     rows: list[tuple[str, str, dict[str, str], list[int], int]] = []
-    for key, facts, texts, names, ids in zip(
-        split.keys, split.facts, split.captions, split.languages, split.token_ids, strict=True
-    ):
+    samples = zip(split.keys, split.facts, split.captions, split.languages, split.token_ids, strict=True)
+    for key, facts, texts, names, ids in sorted(samples, key=lambda row: derive_seed(seed, "agreement", row[0])):
         for language in languages:
             if language in names and len(rows) < count:
                 place = names.index(language)
