@@ -109,7 +109,8 @@ def _run_dask(function: Callable[[T], R], tasks: Iterable[T], address: str) -> I
             task = next(waiting, None)
             return None if task is None else client.submit(function, task, pure=False, retries=ATTEMPTS - 1)
 
-        pending = distributed.as_completed([future for _ in range(slots) if (future := submit()) is not None])
+        first = [future for _ in range(slots) if (future := submit()) is not None]
+        pending = distributed.as_completed(first, loop=client.loop)  # there is no default client
         for future in pending:
             yield future.result()
             following = submit()
