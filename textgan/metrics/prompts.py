@@ -88,12 +88,12 @@ def grid_prompts(prompts: Prompts, count: int) -> list[int]:
     for number in range(count):
         kind, language = kinds[number % len(kinds)], languages[(number // len(kinds)) % len(languages)]
         for place, facts in enumerate(prompts.facts):
-            look = (facts.get("colour", ""), facts.get("background", ""))
+            look = {(name, facts[name]) for name in ("colour", "background") if name in facts}
             if place in chosen or facts.get("kind", "") != kind or prompts.languages[place] != language:
                 continue
-            if not {("c", look[0]), ("b", look[1])} & seen:
+            if not look & seen:
                 chosen.append(place)
-                seen |= {("c", look[0]), ("b", look[1])}
+                seen |= look
                 break
         else:
             rest = [place for place in range(len(prompts)) if place not in chosen]
