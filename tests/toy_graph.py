@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import subprocess
@@ -221,7 +220,6 @@ def make(root: Path) -> Path:
     """A repository with one commit whose result is there; the graph runs once in a test session."""
     if not _TEMPLATE:
         _TEMPLATE.append(_make(Path(tempfile.mkdtemp(prefix="toy-graph-")) / "template"))
-        atexit.register(shutil.rmtree, _TEMPLATE[0].parent, ignore_errors=True)
     shutil.copytree(_TEMPLATE[0], root, symlinks=True)
     (root / ".dvc" / "config.local").write_text(f"[core]\n    site_cache_dir = {root / '.state' / 'dvc'}\n")
     return root
@@ -249,8 +247,15 @@ def published() -> Path:
     if not _PUBLISHED:
         place = make(Path(tempfile.mkdtemp(prefix="toy-storage-")) / "first")
         textgan = str(Path(sys.executable).with_name("textgan"))
-        atexit.register(shutil.rmtree, place.parent, ignore_errors=True)
-        atexit.register(subprocess.run, [textgan, "storage", "stop"], cwd=place, stdout=subprocess.DEVNULL)
-        run(place, textgan, "publish", "--tag", "whole")
         _PUBLISHED.append(place)
+        run(place, textgan, "publish", "--tag", "whole")
     return _PUBLISHED[0]
+
+
+def clear() -> None:
+    """End the storage and remove what the session made; not by atexit, for which test processes are given no time."""
+    for place in _PUBLISHED:
+        run(place, str(Path(sys.executable).with_name("textgan")), "storage", "stop")
+        shutil.rmtree(place.parent)
+    for template in _TEMPLATE:
+        shutil.rmtree(template.parent)
