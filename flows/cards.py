@@ -65,7 +65,7 @@ def model_card(loaded: Params, name: str, commit: str, date: str) -> str:
         "## Use",
         "",
         "```sh",
-        f'textgan sample --model models/{name} --prompt "a red car" --seeds 0-7 --out red.png',
+        f'textgan sample --model models/{name} --prompt "a red car" --seeds 0-7 --out build/red.png',
         "```",
         "",
         "Weights are safetensors, the rest is JSON. Words that `vocabulary.json` does not hold mean nothing to it.",

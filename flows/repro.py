@@ -104,7 +104,7 @@ def closing_lines(datasets: Any, result: dvc.Run, committed: dict[str, dict[str,
     if report.exists():
         lines.append(f"Report: {report.resolve()}")
     name = next(iter(datasets))
-    sample = f'.venv/bin/textgan sample --model models/{name} --prompt "a red car" --seeds 0-7 --out red.png'
+    sample = f'.venv/bin/textgan sample --model models/{name} --prompt "a red car" --seeds 0-7 --out build/red.png'
     photos = ".venv/bin/textgan preset photos-cpu --smoke && make repro    (your LSUN exports)"
     lines += ["Next:", f"  {sample}", f"  {photos}"]
     return lines
