@@ -113,6 +113,27 @@ def attach(
         print(f"storage: {_describe(remote)}, ready")
 
 
+@app.command("check")
+def check_objects(
+    subset: Annotated[str, typer.Option(help="N/M: part N of M of the objects, e.g. another each night.")] = "",
+    mend: Annotated[bool, typer.Option("--mend", help="Write what is wrong again from this clone's cache.")] = False,
+) -> None:
+    """Read every stored object again and hash it; name what is damaged or missing, exit code 1."""
+    from flows import storage_check
+
+    part = storage_check.parse_subset(subset)
+    report = storage_check.check(ensure_started(), part, mend)
+    for line in storage_check.lines_of(report):
+        print(line)
+    left = [key for key in sorted(report.wrong) if key not in report.mended]
+    if left:
+        raise UserError(
+            f"storage check: {len(left)} objects are damaged or missing, the first is {left[0]}; "
+            "--mend in a clone whose cache has them writes DVC's again, `textgan publish` those of a release"
+        )
+    print("every one has the bytes of its name, and nothing is missing")
+
+
 @app.command("gc")
 def collect_garbage(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what nothing names; delete nothing.")] = False,

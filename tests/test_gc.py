@@ -11,7 +11,6 @@ import pytest
 
 from flows import gc, publish, releases, storage
 from flows.releases import Index, Store
-from flows.remote import load_remote
 from tests import toy_graph
 from textgan.errors import UserError
 
@@ -19,11 +18,7 @@ from textgan.errors import UserError
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """The storage of a published result; the test works in its repository."""
-    monkeypatch.chdir(toy_graph.published())
-    remote = load_remote(storage.PLACE)
-    assert remote is not None
-    monkeypatch.setattr(storage, "ensure_started", lambda: remote)
-    return Store(remote)
+    return toy_graph.store(monkeypatch)
 
 
 def put(store: Store, payload: bytes, suffix: str = "") -> str:

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows import commit, seaweed, storage
+from flows import commit, storage
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from tests import tiny_repository as tiny
-
-
-def textgan(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "textgan.cli", *arguments],
-        cwd=place,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
+from tests.tiny_repository import textgan
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A tiny repository whose result is committed and pushed, and that commit."""
-    place = tiny.make(tmp_path_factory.mktemp("reproduce") / "tiny")
-    try:
-        done = textgan(place, "repro")
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield place, tiny.commit(place, "the result")
-    finally:
-        before = Path.cwd()
-        os.chdir(place)
-        seaweed.stop(storage.PLACE)
-        os.chdir(before)
+    with tiny.with_result(tmp_path_factory.mktemp("reproduce") / "tiny") as made:
+        yield made
 
 
 def verdict_of(place: Path, sha: str) -> dict[str, dict[str, str]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from flows import exports, remote, seaweed, storage
 from pipeline import images, s3
+from tests.cutting_proxy import CuttingProxy
 from tests.lmdb_exports import pictures, write_lmdb
 from textgan.errors import UserError
 
@@ -56,44 +55,6 @@ def s3_environment(server, tmp_path, monkeypatch) -> remote.Remote:
 
 def stored(server: remote.Remote, key: str = "lsun/cat/data.mdb") -> bytes:
     return remote.client(server).get_object(Bucket="dvc", Key=key)["Body"].read()
-
-
-class CuttingProxy:
-    """Passes bytes to a server and back; each of the first `cuts` connections ends after `after` bytes of replies."""
-
-    def __init__(self, endpoint: str, cuts: int, after: int) -> None:
-        host, port = re.fullmatch(r"http://(.*):(\d+)", endpoint).groups()  # type: ignore[union-attr]
-        self.target, self.cuts, self.after = (host, int(port)), cuts, after
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self) -> None:
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(self.target)
-            threading.Thread(target=self.copy, args=(near, far, None), daemon=True).start()
-            threading.Thread(target=self.copy, args=(far, near, self.after), daemon=True).start()
-
-    def copy(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:
-        passed = 0
-        try:
-            while block := source.recv(1 << 16):
-                passed += len(block)
-                if limit is not None and passed > limit and self.cuts > 0:
-                    self.cuts -= 1
-                    break
-                target.sendall(block)
-        except OSError:
-            pass  # the other side has ended
-        for end in (source, target):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed already
 
 
 def test_an_export_in_s3_is_brought_once(s3_environment, capsys):

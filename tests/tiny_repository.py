@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from flows import seaweed, storage
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -104,3 +110,30 @@ def git(place: Path, *arguments: str) -> str:
     settings = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", *settings, *arguments], cwd=place, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def textgan(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line, run in the repository."""
+    command = [sys.executable, "-m", "textgan.cli", *arguments]
+    return subprocess.run(command, cwd=place, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+@contextlib.contextmanager
+def with_result(place: Path) -> Iterator[tuple[Path, str]]:
+    """A repository whose result is committed and pushed to its own running storage, and that commit."""
+    make(place)
+    try:
+        done = textgan(place, "repro")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield place, commit(place, "the result")
+    finally:
+        with contextlib.chdir(place):
+            seaweed.stop(storage.PLACE)
+
+
+def attached(first: Path, place: Path) -> Path:
+    """A clone of a repository, attached to its storage."""
+    git(first, "clone", "-q", str(first), str(place))
+    done = textgan(place, "storage", "attach", str(first))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place

@@ -9,6 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from flows import storage
+from flows.releases import Store
+from flows.remote import load_remote
+
 PROJECT = Path(__file__).resolve().parents[1]
 DVC_YAML = """stages:
   draw:
@@ -250,6 +256,15 @@ def published() -> Path:
         _PUBLISHED.append(place)
         run(place, textgan, "publish", "--tag", "whole")
     return _PUBLISHED[0]
+
+
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The storage of the published result; the test works in its repository, and nothing starts a server anew."""
+    monkeypatch.chdir(published())
+    remote = load_remote(storage.PLACE)
+    assert remote is not None
+    monkeypatch.setattr(storage, "ensure_started", lambda: remote)
+    return Store(remote)
 
 
 def clear() -> None:
