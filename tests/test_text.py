@@ -27,13 +27,24 @@ VOCABULARY = Vocabulary.from_counts({"red": 3, "grey": 2, "cat": 5, "gato": 1, "
 
 
 @settings(deadline=None)
-@given(st.text(alphabet="abcdntogiwm áéñ,", max_size=60))
+@given(st.text(alphabet="abcdntogiwm áéñ,-", max_size=60))
 def test_the_plain_path_equals_the_tokenizer(text):
     """Remembered words give what NLTK's tokenizer gives for the whole text."""
     assert words(text) == _split(clean(text))
 
 
-@pytest.mark.parametrize("text", ["i cannot see", "gonna be red", "wanna cat", "more'n one", "a cat, red , and blue"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "i cannot see",
+        "gonna be red",
+        "wanna cat",
+        "more'n one",
+        "a cat, red , and blue",
+        "a mid-toned one",
+        "a -b c- d--e",
+    ],
+)
 def test_contractions_split_alike(text):
     """NLTK's contractions come out the same on both paths."""
     assert words(text) == _split(clean(text))

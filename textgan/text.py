@@ -35,7 +35,8 @@ MAX_WORD = 64
 _TAG = re.compile(r"<[^<>]{0,500}>")
 _STOP = re.compile(r"\.(?=\s|$)")  # NLTK's tokenizer sees one sentence: it would leave a full stop inside on its word
 _APART = re.compile(r"([¿¡«»…·/]|(?<!\d),|,(?!\d))")  # NLTK leaves Spanish marks and the second of two commas on words
-_SIMPLE = re.compile(r"[a-záéíóúüñ, ]*")
+_LETTERS = "a-záéíóúüñ"
+_SIMPLE = re.compile(rf"[{_LETTERS}, ]*(?:(?<=[{_LETTERS}])-[{_LETTERS}][{_LETTERS}, ]*)*")
 
 
 class TextError(UserError):
@@ -59,8 +60,8 @@ def clean(text: str) -> str:
 def words(text: str) -> list[str]:
     """Lower-case words, split by NLTK's word tokenizer; punctuation by itself is left out.
 
-    Plain text (letters, spaces, commas) is split word by word with remembered results, which a test holds
-    equal to the tokenizer's own: captions of the grammar are plain, and there are millions of them.
+    Plain text (letters, spaces, commas, hyphens inside words) is split word by word with remembered results, which
+    a test holds equal to the tokenizer's own: captions of the grammar are plain, and there are millions of them.
     """
     if _SIMPLE.fullmatch(text) and len(text) <= MAX_CHARACTERS:
         return [part for word in text.replace(",", " ").split() for part in _split_word(word)]
@@ -169,7 +170,11 @@ class Vocabulary:
 
     def encode(self, tokens: Iterable[str], max_tokens: int) -> list[int]:
         """bos, the ids of the words (unk where unknown), eos; at most `max_tokens` in all."""
-        ids = [self.id_of(token) for token in tokens]
+        if self.stemmed:
+            ids = [self.id_of(token) for token in tokens]
+        else:
+            known = self.ids
+            ids = [known.get(token, UNK_ID) for token in tokens]
         return [BOS_ID, *ids[: max_tokens - 2], EOS_ID]
 
     def decode(self, token_ids: Iterable[int]) -> list[str]:

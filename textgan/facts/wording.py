@@ -17,7 +17,6 @@ from textgan.seeds import derive_seed
 
 if TYPE_CHECKING:
     from nltk import CFG
-    from nltk.grammar import Nonterminal
 
 LANGUAGES = ("en", "es")
 ALWAYS = frozenset({"kind", "colour", "background", "side"})
@@ -28,9 +27,8 @@ POOL = 64
 """Sentence shapes sampled for each set of facts."""
 
 _GRAMMARS: dict[str, ModuleType] = {"en": grammar_en, "es": grammar_es}
-Facts = tuple[tuple[str, str], ...]
-Shape = tuple[tuple[str, frozenset[str]], ...]
-"""Facts with each value replaced by the forms it has: what decides the structure of a sentence."""
+Shape = tuple[str, ...]
+"""Facts with each value replaced by the forms it has (`colour/any+c`): what decides the structure of a sentence."""
 
 
 class Choices:
@@ -46,11 +44,11 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """A place in a sentence that a fact's value fills."""
+class Sentence:
+    """A derivation of the grammar, stopped at the slots: `text` has a %s for each of `slots` (fact, form), in order."""
 
-    fact: str
-    form: str
+    text: str
+    slots: tuple[tuple[str, str], ...]
 
 
 def realise(facts: dict[str, str], language: str, seed: int, count: int) -> list[str]:
@@ -108,85 +106,90 @@ def _some(facts: dict[str, str], choices: Choices) -> dict[str, str]:
 
 
 def _fill(plan: dict[str, str], language: str, choices: Choices) -> str:
-    pool = _pool(_shape(tuple(sorted(plan.items())), language), language)
-    lexicon = _GRAMMARS[language].LEXICON
-    parts = []
-    for part in pool[choices.below(len(pool))]:
-        if isinstance(part, Slot):
-            ways = lexicon[part.fact][part.form][plan[part.fact]]
-            parts.append(ways[choices.below(len(ways))] if len(ways) > 1 else ways[0])
-        else:
-            parts.append(part)
-    return " ".join(parts).replace(" ,", ",")
+    names, lexicon = _form_names(language), _GRAMMARS[language].LEXICON
+    pool = _pool(tuple([names[fact][value] for fact, value in plan.items()]), language)
+    sentence = pool[choices.below(len(pool))]
+    said = []
+    for fact, form in sentence.slots:
+        ways = lexicon[fact][form][plan[fact]]
+        said.append(ways[choices.below(len(ways))] if len(ways) > 1 else ways[0])
+    return sentence.text % tuple(said)
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _shape(plan: Facts, language: str) -> Shape:
-    lexicon = _GRAMMARS[language].LEXICON
-    return tuple(
-        (fact, frozenset(form for form, values in lexicon[fact].items() if value in values)) for fact, value in plan
-    )
+@functools.cache
+def _form_names(language: str) -> dict[str, dict[str, str]]:
+    """Fact -> value -> the fact with the forms that the value has, e.g. `colour/any+v` for orange."""
+    names: dict[str, dict[str, str]] = {}
+    for fact, forms in _GRAMMARS[language].LEXICON.items():
+        values = sorted({value for ways in forms.values() for value in ways})
+        having = {value: sorted(form for form, ways in forms.items() if value in ways) for value in values}
+        names[fact] = {value: f"{fact}/{'+'.join(found)}" for value, found in having.items()}
+    return names
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _pool(shape: Shape, language: str) -> tuple[tuple[str | Slot, ...], ...]:
+def _pool(shape: Shape, language: str) -> tuple[Sentence, ...]:
     """Up to POOL different derivations, stopped at the slots; each says every fact of the shape once."""
-    names = [f"{fact}/{'+'.join(sorted(forms))}" for fact, forms in shape]
-    rules = _restricted(dict(shape), language)
+    forms = {fact: found.split("+") for fact, _, found in (name.partition("/") for name in shape)}
+    rules = _restricted(forms, language)
     if "S" not in rules:
-        raise ValueError(f"the {language} grammar has no sentence for {names}")
-    choices = Choices(derive_seed(0, "wording", language, *names))
-    return tuple(dict.fromkeys(tuple(_derive("S", rules, choices)) for _idx in range(POOL)))
+        raise ValueError(f"the {language} grammar has no sentence for {list(shape)}")
+    choices = Choices(derive_seed(0, "wording", language, *shape))
+    return tuple(dict.fromkeys(_sentence(rules, choices) for _idx in range(POOL)))
 
 
-Rules = dict[str, list[tuple["str | Nonterminal", ...]]]
+Rules = dict[str, list[tuple[tuple[bool, str], ...]]]
+"""Symbol -> its productions, each as (is a symbol, text of symbol or word) in order."""
 
 
-def _restricted(forms: dict[str, frozenset[str]], language: str) -> Rules:
+def _restricted(forms: dict[str, list[str]], language: str) -> Rules:
     """The productions for these facts: of a symbol's productions, those that say the most of them."""
     reach = {f"{fact}/{form}": frozenset({fact}) for fact, found in forms.items() for form in found}
     if "body" in forms:  # a body word says the kind
         reach = {slot: facts for slot, facts in reach.items() if not slot.startswith("kind/")}
     rules: Rules = {}
-    pending = dict(_structure(language))
-    while pending:  # a symbol is settled when all symbols below it are: the grammar has no recursion
-        for symbol, options in list(pending.items()):
-            below = {str(child) for rhs in options for child in rhs if not isinstance(child, str)}
-            if below.isdisjoint(pending):
-                del pending[symbol]
-                can = [rhs for rhs in options if all(isinstance(child, str) or str(child) in reach for child in rhs)]
-                says = [
-                    frozenset().union(*(reach[str(child)] for child in rhs if not isinstance(child, str)))
-                    for rhs in can
-                ]
-                most = max(map(len, says), default=0)
-                if can:
-                    rules[symbol] = [rhs for rhs, facts in zip(can, says, strict=True) if len(facts) == most]
-                    reach[symbol] = next(facts for facts in says if len(facts) == most)
+    for symbol, options in _structure(language).items():
+        can = [rhs for rhs in options if all(not is_symbol or text in reach for is_symbol, text in rhs)]
+        says = [frozenset().union(*(reach[text] for is_symbol, text in rhs if is_symbol)) for rhs in can]
+        most = max(map(len, says), default=0)
+        if can:
+            rules[symbol] = [rhs for rhs, facts in zip(can, says, strict=True) if len(facts) == most]
+            reach[symbol] = next(facts for facts in says if len(facts) == most)
     return rules
 
 
 @functools.cache
-def _structure(language: str) -> dict[str, list[tuple[str | Nonterminal, ...]]]:
-    """The productions above the slots, by symbol."""
+def _structure(language: str) -> Rules:
+    """The productions above the slots, by symbol; each symbol stands behind those that it is made of."""
     slots = {f"{fact}/{form}" for fact, forms in _GRAMMARS[language].LEXICON.items() for form in forms}
     rules: Rules = {}
     for production in grammar(language).productions():
         symbol = str(production.lhs())
         if symbol not in slots and symbol.rpartition("/")[0] not in slots:
-            rules.setdefault(symbol, []).append(production.rhs())
-    return rules
+            rhs = tuple((not isinstance(child, str), str(child)) for child in production.rhs())
+            rules.setdefault(symbol, []).append(rhs)
+    ordered: Rules = {}
+    while len(ordered) < len(rules):  # the grammar has no recursion: each round settles some
+        for symbol in [symbol for symbol in rules if symbol not in ordered]:
+            below = {text for rhs in rules[symbol] for is_symbol, text in rhs if is_symbol}
+            if (below & rules.keys()) <= ordered.keys():
+                ordered[symbol] = rules[symbol]
+    return ordered
 
 
-def _derive(symbol: str, rules: Rules, choices: Choices) -> list[str | Slot]:
-    options = rules.get(symbol)
-    if options is None:  # only slots have no structural rule
-        fact, form = symbol.split("/")
-        return [Slot(fact, form)]
-    parts: list[str | Slot] = []
-    for child in options[choices.below(len(options))]:
-        if isinstance(child, str):
-            parts.append(child)
+def _sentence(rules: Rules, choices: Choices) -> Sentence:
+    parts: list[str] = []
+    slots: list[tuple[str, str]] = []
+    waiting = [(True, "S")]
+    while waiting:
+        is_symbol, text = waiting.pop()
+        options = rules.get(text) if is_symbol else None
+        if options is not None:
+            waiting.extend(options[choices.below(len(options))][::-1])
+        elif is_symbol:  # only slots have no structural rule
+            fact, _, form = text.partition("/")
+            slots.append((fact, form))
+            parts.append("%s")
         else:
-            parts.extend(_derive(str(child), rules, choices))
-    return parts
+            parts.append(text)
+    return Sentence(" ".join(parts).replace(" ,", ","), tuple(slots))
