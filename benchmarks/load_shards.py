@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/load_shards.py [EXPORTS] [--images N] [--rounds R] [--check]
 EXPORTS holds an LSUN export `cat` (default: TEXTGAN_LSUN_ROOT; without it, gradients). Both readers take turns on the
-same 256x256 JPEG shards, decode with simplejpeg and give shuffled batches of 64; with two workers both run
-under torch's DataLoader. CPU seconds are those of this process and of its workers.
+same 256x256 JPEG shards, decode with simplejpeg and give shuffled batches of 64. Two workers are two threads of ours
+and, as its users do, two processes of webdataset's WebLoader. CPU seconds are those of all processes.
 """
 
 from __future__ import annotations
@@ -21,32 +21,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import simplejpeg
-import torch
 import webdataset
 from build_shards import stand_in
 
 from pipeline import images
-from textgan.dataset import ImageShards, order
+from textgan.dataset import ImageShards, batches
 
 BATCH = 64
 BAR = 1.2
-
-
-class Batches(torch.utils.data.IterableDataset):
-    """One epoch of shuffled uint8 batches from our shards, divided among the DataLoader's workers."""
-
-    def __init__(self, directory: Path) -> None:
-        self.shards = ImageShards(directory, "train")
-
-    def __iter__(self) -> Iterable[np.ndarray]:  # type: ignore[override]
-        info = torch.utils.data.get_worker_info()
-        rank, world = (info.id, info.num_workers) if info else (0, 1)
-        positions = order(len(self.shards), seed=0, rank=rank, world=world)
-        left = len(range(rank, len(self.shards), world))
-        while left > 0:
-            count = min(BATCH, left)
-            yield self.shards.images([next(positions) for _ in range(count)])
-            left -= count
 
 
 def decode(sample: dict[str, Any]) -> np.ndarray:
@@ -55,9 +37,9 @@ def decode(sample: dict[str, Any]) -> np.ndarray:
 
 
 def ours(directory: Path, workers: int) -> Iterable[np.ndarray]:
-    """Our batches."""
-    dataset = Batches(directory)
-    return torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers) if workers else dataset
+    """Our batches of one epoch; workers are threads."""
+    shards = ImageShards(directory, "train")
+    return batches(shards, BATCH, seed=0, end_nimg=len(shards), workers=workers)
 
 
 def theirs(directory: Path, workers: int) -> Iterable[np.ndarray]:

@@ -15,13 +15,13 @@ from pipeline import imaging
 from pipeline.shards import write_tar
 from tests.lmdb_exports import picture
 from textgan import dataset
-from textgan.dataset import ImageShards, Pairs, order
+from textgan.dataset import ImageShards, Pairs, batches, order
 from textgan.errors import UserError
 from textgan.files import write_json
 
 
-def shard_directory(path: Path, counts: dict[str, list[int]]) -> Path:
-    """Image shards of given lengths, without a stored index."""
+def shard_directory(path: Path, counts: dict[str, list[int]], size: tuple[int, int] = (16, 12)) -> Path:
+    """Image shards of given lengths, without a stored index; the manifest says 16x12 whatever their `size`."""
     path.mkdir()
     splits, seed = {}, 0
     for split, lengths in counts.items():
@@ -30,10 +30,10 @@ def shard_directory(path: Path, counts: dict[str, list[int]]) -> Path:
             members = []
             for _ in range(length):
                 seed += 1
-                members.append((f"cat-{seed:03d}.jpg", imaging.encode(picture(16, 12, seed), "jpg", 95)))
+                members.append((f"cat-{seed:03d}.jpg", imaging.encode(picture(*size, seed), "jpg", 95)))
             name = f"{split}-{number:05d}.tar"
-            _, size, digest = write_tar(path / name, members)
-            shards.append({"name": name, "images": length, "bytes": size, "sha256": digest})
+            _, total_bytes, digest = write_tar(path / name, members)
+            shards.append({"name": name, "images": length, "bytes": total_bytes, "sha256": digest})
         splits[split] = {"images": sum(lengths), "shards": shards}
     total = sum(map(sum, counts.values()))
     manifest = {"format": 1, "dataset": "d", "width": 16, "height": 12, "geometry": "center_crop", "small": "upscale"}
@@ -121,6 +121,30 @@ def test_epochs_and_seeds_differ() -> None:
     """Another seed or epoch is another order."""
     orders = [[next(o) for _ in range(50)] for o in (order(50, 0), order(50, 1), order(50, 0, 50))]
     assert len({tuple(o) for o in orders}) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 9])
+def test_batches_are_those_of_the_order(shards: Path, workers: int) -> None:
+    """Whatever the workers: the images of `order`, of one rank, from a count to a count; the last batch is short."""
+    train = ImageShards(shards, "train")
+    for rank in (0, 1):
+        positions = order(len(train), 3, 5, rank, 2)
+        expected = train.images([next(positions) for _ in range(len(range(5 + rank, 30, 2)))])
+        found = list(batches(train, 4, 3, start_nimg=5, end_nimg=30, rank=rank, world=2, workers=workers))
+        assert [len(part) for part in found[:-1]] == [4] * (len(found) - 1)
+        assert np.array_equal(np.concatenate(found), expected)
+    endless = batches(train, 4, 3, workers=workers)
+    assert all(len(next(endless)) == 4 for _ in range(20))
+    endless.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_of_another_size_is_named(tmp_path: Path, workers: int) -> None:
+    """Larger, smaller, and smaller than a pixel's broadcast: each is one line with the shard and the key."""
+    for number, (width, height) in enumerate([(17, 12), (16, 11), (1, 1)]):
+        place = shard_directory(tmp_path / str(number), {"train": [2], "select": [], "test": []}, (width, height))
+        with pytest.raises(UserError, match="train-00000.tar: cat-00. cannot be read"):
+            list(batches(ImageShards(place, "train"), 2, 0, end_nimg=2, workers=workers))
 
 
 def test_pairs_must_match_images(shards: Path, tmp_path: Path) -> None:

@@ -87,35 +87,52 @@ def forget(place: Path) -> None:
     (place / "dvc.lock").unlink(missing_ok=True)
 
 
+def killed(place: Path, process: subprocess.Popen[str], seconds: float, shards: float) -> bool:
+    """End all of a command when it has taken so long or has finished so many shards; False where it ended before."""
+    start = time.monotonic()
+    while time.monotonic() - start < seconds and len(finished_shards(place)) < shards:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_repros_lose_and_change_nothing(tmp_path: Path) -> None:
-    """SIGKILL of all of `dvc repro` at 20 random moments: equal results, and no finished shard is built again."""
+    """SIGKILL of all of `dvc repro` at 20 random moments: equal results, and no finished shard is built again.
+
+    Half of the moments lie anywhere in the command, half of them in the midst of the building.
+    """
     place = repository(tmp_path / "place")
     start = time.monotonic()
     finished(dvc(place, "repro"))
-    seconds = time.monotonic() - start
+    whole = time.monotonic() - start
     expected = result(place)
-    assert len([name for name in expected if name.endswith(".tar")]) > 12
+    planned = len([name for name in expected if name.endswith(".tar")])
+    assert planned > 12
     random = np.random.default_rng(0)
     kills = resumed = 0
     forget(place)
-    while kills < KILLS:
+    while kills < KILLS or finished_shards(place):
         before = finished_shards(place)
         process = dvc(place, "repro")
-        try:
-            printed, _ = process.communicate(timeout=random.uniform(0, seconds))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        seconds, shards = float("inf"), float("inf")
+        if kills % 2:
+            shards = len(before) + random.integers(1, max(2, planned - len(before)))
+        elif kills < KILLS:
+            seconds = random.uniform(0, whole)
+        if killed(place, process, seconds, shards):
             kills += 1
             after = finished_shards(place)
-            assert not after or before.items() <= after.items()  # empty: published, the work directory is gone
+            assert not after or before.items() <= after.items()  # none: published, the work directory is gone
             continue
-        assert process.returncode == 0, printed
+        printed = finished(process)
         assert result(place) == expected
         if before:
-            assert f"{len(before)} of " in printed and "shards were finished before" in printed
+            assert f"{len(before)} of {planned} shards were finished before" in printed
             resumed += 1
         forget(place)
     finished(dvc(place, "repro"))

@@ -5,12 +5,15 @@ Safe to use after a fork and to send to another process: what was opened belongs
 
 from __future__ import annotations
 
+import collections
 import functools
 import io
+import itertools
 import mmap
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +69,9 @@ class ImageShards:
     def images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:  # -> uint8 [N,H,W,3]
         """Decoded images at positions. Raises UserError naming the shard and key of one that is damaged."""
         batch = np.empty((len(indices), self.height, self.width, 3), np.uint8)
-        for place, index in enumerate(indices):
+        for pixels, index in zip(batch, indices, strict=True):
             try:
-                batch[place] = decode(self.encoded(int(index)))
+                decode_into(pixels, self.encoded(int(index)))
             except (ValueError, OSError) as error:
                 shard = self.directory / self.shards[int(self._shard[index])].name
                 key = self._keys[int(index)].as_py()
@@ -112,11 +115,20 @@ class ImageShards:
         return self.__dict__ | {"_maps": {}}
 
 
-def decode(encoded: bytes | memoryview) -> np.ndarray:  # -> uint8 [H,W,3]
-    """RGB pixels of a jpg, png or webp written by the images stage."""
+def decode_into(pixels: np.ndarray, encoded: bytes | memoryview) -> None:  # uint8 [H,W,3]
+    """RGB pixels of a jpg, png or webp written by the images stage, decoded where they are wanted.
+
+    Raises ValueError or OSError where it is damaged or of another size.
+    """
     if simplejpeg is not None and encoded[:3] == b"\xff\xd8\xff":
-        return simplejpeg.decode_jpeg(encoded, "RGB", fastdct=False, fastupsample=False)
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+        found = simplejpeg.decode_jpeg(encoded, "RGB", fastdct=False, fastupsample=False, buffer=pixels)
+    else:
+        found = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    if found.shape != pixels.shape:
+        size, wanted = ((shape[1], shape[0]) for shape in (found.shape, pixels.shape))
+        raise ValueError(f"it is {size[0]}x{size[1]} and must be {wanted[0]}x{wanted[1]}")
+    if not np.may_share_memory(found, pixels):
+        pixels[:] = found
 
 
 class Pairs:
@@ -168,3 +180,34 @@ def order(num_images: int, seed: int, start_nimg: int = 0, rank: int = 0, world:
             current, permutation = epoch, generator.permutation(num_images)
         yield int(permutation[place])
         position += world
+
+
+def batches(
+    shards: ImageShards,
+    size: int,  # images a batch, of this rank
+    seed: int,
+    start_nimg: int = 0,  # images that all ranks have seen
+    end_nimg: int | None = None,  # None: for ever
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,  # threads that decode ahead: no pixel is copied between processes
+) -> Iterator[np.ndarray]:  # of uint8 [N,H,W,3]
+    """Shuffled batches, the images of `order`; the last one is short where the end is. Any number of workers, the same.
+
+    A worker is a thread because decoding holds no interpreter lock. Raises UserError as `ImageShards.images` does.
+    """
+    positions = order(len(shards), seed, start_nimg, rank, world)
+    if end_nimg is not None:
+        positions = itertools.islice(positions, len(range(start_nimg + rank, end_nimg, world)))
+    wanted = iter(lambda: list(itertools.islice(positions, size)), [])
+    if workers == 0:
+        yield from map(shards.images, wanted)
+        return
+    pool = ThreadPoolExecutor(workers, "decode")
+    try:
+        ahead = collections.deque(pool.submit(shards.images, part) for part in itertools.islice(wanted, workers + 1))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(shards.images, part) for part in itertools.islice(wanted, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
