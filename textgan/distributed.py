@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, distributed
 
+from textgan.errors import UserError
+
 
 def start(device: torch.device) -> None:
     """Join the group that torchrun made, if it made one."""
@@ -32,10 +34,10 @@ def world_size() -> int:
 
 
 def local_part(size: int) -> slice:
-    """This process's part of a batch. Raises ValueError where the batch cannot be divided."""
+    """This process's part of a batch. Raises UserError where the batch cannot be divided."""
     world = world_size()
     if size % world:
-        raise ValueError(f"batch_size is {size}; it must be a multiple of the {world} processes")
+        raise UserError(f"train.batch_size is {size}; it must be a multiple of the {world} processes")
     return slice(rank() * size // world, (rank() + 1) * size // world)
 
 

@@ -6,23 +6,31 @@ N images, B batch, L caption length, F facts
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from textgan.captions_table import Flags, TokenTable
 from textgan.dataset import ImageShards, Pairs
 from textgan.errors import UserError
 from textgan.facts.schema import VALUES
 from textgan.networks.text_encoder import PAD_ID
 from textgan.seeds import derive_seed
+from textgan.streaming import DEPTH, ImageStream, readable, split_images
 
 SAID_ALWAYS = ("kind", "colour", "background", "side")
 """Facts that every caption says where they are known (`textgan.facts.wording.ALWAYS`, which a test compares)."""
 
 MINOR_FACT = 0.5
 """A hard mismatch turns on a fact that is not always said less often: the largest of random numbers, scaled by this."""
+
+CANDIDATES = 8192
+"""Hard mismatches are looked for among so many images: all of a smaller split, else as many drawn anew each step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +42,54 @@ class Batch:
     wrong: Tensor  # [B,M] bool: text j contradicts image i
 
 
+@dataclass(slots=True)
 class TrainingData:
-    """One split in memory, as bytes; batches are functions of the seed and of the images seen."""
+    """One split; batches are functions of the seed and of the images seen."""
 
-    def __init__(self, images: Tensor, captions: list[list[list[int]]], says_all: list[list[bool]], facts: Tensor):
-        self.images = images  # [N,3,H,W] uint8
-        self.captions, self.says_all = captions, says_all
-        self.facts = facts  # [N,F] index of the value, -1 where not known
+    images: Tensor | ImageStream  # [N,3,H,W] uint8
+    captions: Sequence[list[list[int]]]  # token ids of the captions of each image
+    says_all: Sequence[list[bool]]  # whether each of them says all that is known
+    facts: Tensor  # [N,F] index of the value, -1 where not known
+    part: slice = field(default_factory=lambda: slice(None))  # of each batch: the images that this process will ask for
+    skipped: list[str] = field(default_factory=list)  # images left out because they are damaged, and why
+    composer: ThreadPoolExecutor | None = None  # makes the next batch while the training works, where there is one
+    _composing: dict[tuple, Future[Batch]] = field(default_factory=dict)
+    _epochs: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def longest_caption(self) -> int:
+        """In tokens."""
+        if isinstance(self.captions, TokenTable):
+            return self.captions.longest
+        return max(len(ids) for captions in self.captions for ids in captions)
 
     def order(self, seed: int, first: int, count: int) -> Tensor:  # -> [count]
         """Images first..first+count of the endless sequence of shuffled epochs."""
         parts, size = [], len(self)
         while count > 0:
             epoch, offset = divmod(first, size)
-            generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
-            part = torch.randperm(size, generator=generator)[offset : offset + count]
+            part = self._epoch(seed, epoch)[offset : offset + count]
             parts.append(part)
             first, count = first + len(part), count - len(part)
         return torch.cat(parts)
+
+    def _epoch(self, seed: int, epoch: int) -> Tensor:  # -> [N]
+        """The permutation of one epoch; the last two are kept, for millions of images take a while to shuffle."""
+        known = self._epochs.get((seed, epoch))
+        if known is None:
+            generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
+            known = torch.randperm(len(self), generator=generator)
+            self._epochs = {**dict(list(self._epochs.items())[-1:]), (seed, epoch): known}
+        return known
+
+    def expect(self, seed: int, cur_nimg: int, size: int) -> None:
+        """Have the images of the batch that begins at `cur_nimg`, and of those after it, read ahead."""
+        if isinstance(self.images, ImageStream):
+            batches = (self.order(seed, cur_nimg + step * size, size)[self.part] for step in range(DEPTH))
+            self.images.expect(batches)
 
     def batch(self, seed: int, cur_nimg: int, size: int, hard: int, captions: str = "matched") -> Batch:
         """The batch that begins at image `cur_nimg`; `captions` shuffled or none are ablations.
@@ -62,10 +97,19 @@ class TrainingData:
         `hard` more texts an image contradict it in one fact, chosen at random, and in little else: against
         any other caption the background would give the answer, and no one would look at the object's colour.
         """
+        self.expect(seed, cur_nimg, size)
+        coming = self._composing.pop((seed, cur_nimg, size, hard, captions), None)
+        if self.composer is not None:
+            following = (seed, cur_nimg + size, size, hard, captions)
+            self._composing = {following: self.composer.submit(self._compose, *following)}
+        return coming.result() if coming else self._compose(seed, cur_nimg, size, hard, captions)
+
+    def _compose(self, seed: int, cur_nimg: int, size: int, hard: int, captions: str) -> Batch:
         index = self.order(seed, cur_nimg, size)
         generator = torch.Generator().manual_seed(derive_seed(seed, "captions", cur_nimg))
         draws = torch.rand(size, generator=generator).tolist()
-        said = index[torch.randperm(size, generator=generator)] if captions == "shuffled" else index
+        # Of any images, not those of the batch in another order: in that, one of `size` captions is right by luck.
+        said = torch.randint(len(self), (size,), generator=generator) if captions == "shuffled" else index
         chosen, full = [], []
         for image, draw in zip(said.tolist(), draws, strict=True):
             pick = int(draw * len(self.captions[image]))
@@ -85,14 +129,19 @@ class TrainingData:
         if hard == 0:
             return torch.empty(0, dtype=torch.int64)
         size, num_facts = facts.shape
-        differs = (facts[:, None, :] >= 0) & (self.facts >= 0) & (facts[:, None, :] != self.facts)  # [B,N,F]
-        cost = differs.sum(dim=2).float()[:, None, :] + torch.rand(size, hard, len(self), generator=generator)
+        theirs, among = self.facts, None
+        if len(self) > CANDIDATES:
+            among = torch.randint(len(self), (CANDIDATES,), generator=generator)
+            theirs = self.facts[among]
+        differs = (facts[:, None, :] >= 0) & (theirs >= 0) & (facts[:, None, :] != theirs)  # [B,C,F]
+        cost = differs.sum(dim=2).float()[:, None, :] + torch.rand(size, hard, len(theirs), generator=generator)
         possible = differs.any(dim=1)  # [B,F] facts in which some image differs
         odds = torch.tensor([1.0 if name in SAID_ALWAYS else MINOR_FACT for name in VALUES])
         draws = torch.rand(size, hard, num_facts, generator=generator) * odds * possible[:, None, :]
         name = draws.argmax(dim=2)  # [B,hard]
-        has_name = differs.transpose(1, 2).gather(1, name[:, :, None].expand(-1, -1, len(self)))  # [B,hard,N]
-        return cost.masked_fill(~has_name, float("inf")).argmin(dim=2).flatten()
+        has_name = differs.transpose(1, 2).gather(1, name[:, :, None].expand(-1, -1, len(theirs)))  # [B,hard,C]
+        found = cost.masked_fill(~has_name, float("inf")).argmin(dim=2).flatten()
+        return found if among is None else among[found]
 
 
 def pad(captions: list[list[int]]) -> Tensor:  # -> [B,L] int64, L at least 1
@@ -113,21 +162,46 @@ def contradictions(image_facts: Tensor, caption_facts: Tensor, full: Tensor) -> 
     return (differs & (always | full[None, :, None])).any(dim=2)
 
 
-def load_split(images_dir: Path, pairs_dir: Path, split: str, num_words: int) -> TrainingData:
-    """Read one split of the shards and its pairs, checked against each other. Raises UserError naming file and rule."""
+def load_split(
+    images_dir: Path,
+    pairs_dir: Path,
+    split: str,
+    num_words: int,
+    damaged: str = "stop",  # at the first damaged image; skip: leave them out and count them
+    device: torch.device | None = None,  # where batches will be needed
+) -> TrainingData:
+    """One split of the shards and its pairs, checked against each other; images in memory where they fit.
+
+    Raises UserError naming file and rule.
+    """
     shards, pairs = ImageShards(images_dir, split), Pairs(pairs_dir, split)
     pairs.check_aligned(shards)
-    captions, says_all, facts = [], [], []
-    for key, known, languages, tokens in zip(
-        pairs.keys, pairs.column("facts"), pairs.column("languages"), pairs.column("token_ids"), strict=True
-    ):
-        if not tokens:
-            raise UserError(f"{pairs_dir}: {key} of {split} has no caption")
-        if max(max(ids, default=0) for ids in tokens) >= num_words:
-            raise UserError(f"{pairs_dir}: {key} of {split} has a token id outside the vocabulary of {num_words} words")
-        captions.append(tokens)
-        says_all.append([languages.index(language) == idx for idx, language in enumerate(languages)])
-        values = json.loads(known)
-        facts.append([VALUES[name].index(values[name]) if name in values else -1 for name in VALUES])
-    images = torch.from_numpy(shards.all()).permute(0, 3, 1, 2).contiguous()
-    return TrainingData(images, captions, says_all, torch.tensor(facts, dtype=torch.int16))
+    tokens = TokenTable.of_column(pairs.table["token_ids"])
+    silent = tokens.first_without_captions()
+    if silent is not None:
+        raise UserError(f"{pairs_dir}: {pairs.keys[silent]} of {split} has no caption")
+    outside = tokens.first_with_token_from(num_words)
+    if outside is not None:
+        raise UserError(
+            f"{pairs_dir}: {pairs.keys[outside]} of {split} has a token id outside the vocabulary of {num_words} words"
+        )
+    flags = Flags.first_of_each_language(pairs.table["languages"])
+    facts = _fact_rows(pairs.column("facts"))
+    positions = np.arange(len(shards))
+    skipped: list[str] = []
+    if damaged == "skip":
+        positions, skipped = readable(shards)
+        if skipped:
+            tokens, flags, facts = tokens.rows(positions), flags.rows(positions), facts[positions]
+    images = split_images(shards, positions, device)
+    return TrainingData(images, tokens, flags, torch.from_numpy(facts), skipped=skipped)
+
+
+def _fact_rows(texts: list[str]) -> np.ndarray:  # -> [N,F] int16
+    """Indices of values; few texts differ, so each is read once."""
+    rows: dict[str, list[int]] = {}
+    for text in texts:
+        if text not in rows:
+            values = json.loads(text)
+            rows[text] = [VALUES[name].index(values[name]) if name in values else -1 for name in VALUES]
+    return np.array([rows[text] for text in texts], dtype=np.int16).reshape(len(texts), len(VALUES))
