@@ -28,7 +28,7 @@ app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=F
 PLACES = Path("exports.local.yaml")
 ROOT_VARIABLE = "TEXTGAN_LSUN_ROOT"
 EXPORTS = Path("data/exports")
-LINKED = ("data.mdb", "annotations.jsonl")
+LINKED = ("data.mdb", "annotations.jsonl", "annotations.csv", "annotations.parquet")
 LMDB_MAGIC = b"\xde\xc0\xef\xbe"
 """At byte 16 of a little-endian LMDB data file: page header, then the meta page's magic number."""
 
@@ -137,7 +137,9 @@ def _place(export: str, dataset: str) -> str:
             raise UserError(f"{PLACES}: it must be a mapping of export names to directories")
         if export in places:
             if not isinstance(places[export], str):
-                raise UserError(f"{PLACES}: {export} is {places[export]!r}; it must be a directory or s3://BUCKET/PREFIX/")
+                raise UserError(
+                    f"{PLACES}: {export} is {places[export]!r}; it must be a directory or s3://BUCKET/PREFIX/"
+                )
             return places[export]
     root = os.environ.get(ROOT_VARIABLE)
     if root:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline import caption_scores, imaging
+from pipeline.caption_pixels import score_pixels
 from pipeline.captioners import Captioner, Claims, Picture
 from pipeline.captioners.annotations import AnnotationCaptioner
 from textgan import params as params_file
@@ -35,6 +36,8 @@ from textgan.seeds import derive_seed
 
 IMAGES, INVENTORY, OUT = Path("data/images"), Path("data/inventory"), Path("data/captions")
 METRICS = Path("metrics")
+SCORED = "test"
+"""The split of drawn pictures that the measurer of pixels is scored on."""
 BATCH = 32
 """Pictures that a captioner gets at once."""
 MAX_PIXELS = 1 << 28
@@ -204,7 +207,11 @@ def run(images: Path, inventory_dir: Path, out: Path, params: CaptionsParams, na
         names = [f"{Path(shard['name']).stem}.parquet" for shard in shards]
         for shard_name in names:
             os.link(work / shard_name, built / shard_name)
-        metrics = summarise([parquet.read_table(built / shard_name) for shard_name in names], annotations, captioner)
+        tables = [parquet.read_table(built / shard_name) for shard_name in names]
+        metrics = summarise(tables, annotations, captioner)
+        tested = [idx for idx, shard_name in enumerate(names) if shard_name.startswith(f"{SCORED}-")]
+        pictures = (member for idx in tested for member in members(images / shards[idx]["name"]))
+        metrics["pixels"] = score_pixels([tables[idx] for idx in tested], pictures)
         write_json(built / "metrics.json", metrics)
     for shard_name in names:
         (work / shard_name).unlink()
@@ -252,6 +259,14 @@ def main() -> None:
         metrics = run(IMAGES / name, INVENTORY / name, OUT / name, params, name)
         coverage = ", ".join(f"{fact} {entry['coverage']:.0%}" for fact, entry in metrics["facts"].items())
         print(f"captions {name}: {metrics['images']} images by {metrics['captioner']}; said of: {coverage}", flush=True)
+        if metrics["annotations"]["without_image"]:
+            print(f"captions {name}: {metrics['annotations']['without_image']} annotations have no image here")
+        if metrics["pixels"]:
+            measured = metrics["pixels"]["facts"].items()
+            right = ", ".join(f"{fact} {score['right']} of {score['said']}" for fact, score in measured)
+            print(
+                f"captions {name}: pixels of {metrics['pixels']['pictures']} drawn pictures agree: {right}", flush=True
+            )
     if arguments.labels:
         metrics = json.loads((OUT / name / "metrics.json").read_text(encoding="utf-8"))
         write_json(METRICS / f"captions-{name}.json", metrics | {"labels": score_labels(OUT / name, arguments.labels)})

@@ -32,7 +32,7 @@ from pipeline.drawing.cats import cat
 from pipeline.drawing.scene import render
 from textgan import params
 from textgan.errors import UserError, program
-from textgan.facts.drawn import picture_facts
+from textgan.facts.drawn import SOURCE, picture_facts
 from textgan.facts.heldout import FILE as HELDOUT_FILE
 from textgan.facts.heldout import heldout
 from textgan.facts.wording import LANGUAGES, realise
@@ -149,7 +149,7 @@ def _annotation(key: str, facts: dict[str, str], seed: int) -> str:
         language: realise(facts, language, derive_seed(seed, "draw", "captions", language, key), CAPTIONS)
         for language in LANGUAGES
     }
-    record = {"key": key, "facts": facts, "captions": captions}
+    record = {"key": key, "facts": facts, "captions": captions, "source": SOURCE}
     return json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -7,7 +7,6 @@ No pixel is decoded; the `images` stage does that and rejects by reason what has
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from pipeline.annotation_files import annotation_rows
 from pipeline.exports import Export, open_export
 from pipeline.headers import UndecodableImage, detect, read_header
 from textgan import params as params_file
@@ -27,7 +27,7 @@ from textgan.records import SPLITS, sample_key
 from textgan.seeds import unit_interval
 
 EXPORTS, OUT = Path("data/exports"), Path("data/inventory")
-ROWS = 20_000
+ROWS = 4_000
 """Rows that are held before they are written: memory does not grow with the export."""
 INVENTORY = pa.schema(
     [
@@ -116,7 +116,7 @@ def write_inventory(exports: dict[str, Path], params: IngestParams, out: Path, l
 
 
 def write_annotations(exports: dict[str, Path], out: Path) -> int:
-    """Collect the annotations.jsonl of the exports that have one; returns the number of annotations."""
+    """Collect the annotations of the exports that have some; returns the number of annotations."""
     with parquet.ParquetWriter(out / "annotations.parquet", ANNOTATIONS, compression="zstd") as writer:
         total, rows = 0, []
         for name in sorted(exports):
@@ -128,22 +128,6 @@ def write_annotations(exports: dict[str, Path], out: Path) -> int:
                     rows = []
         writer.write_table(pa.Table.from_pylist(rows, ANNOTATIONS))
     return total
-
-
-def annotation_rows(name: str, directory: Path) -> Iterator[dict[str, str]]:
-    """The lines of an export's annotations.jsonl by sample key. Raises UserError with file and line."""
-    path = directory / "annotations.jsonl"
-    if not path.exists():
-        return
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                annotation = json.loads(line)
-                key = annotation["key"].encode()
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise UserError(f"{path}: line {number} must be a JSON object with a text `key`") from None
-            text = json.dumps(annotation, sort_keys=True, ensure_ascii=False)
-            yield {"sample_key": sample_key(name, key), "annotation": text}
 
 
 def summary(out: Path) -> str:

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.annotation_files import NAMES as ANNOTATIONS
 from textgan.errors import UserError, program
 from textgan.files import STATE, fingerprint, write_json
 from textgan.progress import Progress
 
 SCHEME = "s3://"
-DATA, ANNOTATIONS = "data.mdb", "annotations.jsonl"
+DATA = "data.mdb"
 BLOCK = MIB = 1 << 20
 BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Waits between attempts that bring nothing; an attempt that brings bytes starts again at the first."""
@@ -54,16 +55,17 @@ def local_export(text: str) -> Path:
 
 
 def fetch_export(url: str, out: Path) -> Path:
-    """Bring data.mdb, and annotations.jsonl where there is one, to `out`. What is whole stays. Raises UserError."""
+    """Bring data.mdb, and annotations where there are some, to `out`. What is whole stays. Raises UserError."""
     bucket, key = _parsed(url)
     client = _client()
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits, and then finds all of it
         _Object(client, bucket, key, out / DATA).bring()
-        notes = _Object(client, bucket, key.removesuffix(DATA) + ANNOTATIONS, out / ANNOTATIONS)
-        if key.endswith(f"/{DATA}") and notes.exists():
-            notes.bring()
+        for name in ANNOTATIONS if key.endswith(f"/{DATA}") else ():
+            notes = _Object(client, bucket, key.removesuffix(DATA) + name, out / name)
+            if notes.exists():
+                notes.bring()
     return out
 
 

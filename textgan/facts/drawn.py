@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from textgan.seeds import derive_seed
 
+SOURCE = "drawn"
+"""Who says the facts of a drawn picture."""
 OBJECT_PALETTE: dict[str, tuple[int, int, int]] = {
     "black": (36, 36, 40),
     "white": (244, 244, 241),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LANGUAGES = ("en", "es")
 COLOURS = (
     "black", "white", "grey", "silver", "brown", "cream", "orange", "red", "yellow", "green", "blue", "purple", "pink",
 )  # fmt: skip

@@ -13,12 +13,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from textgan.facts import grammar_en, grammar_es
+from textgan.facts.schema import LANGUAGES as LANGUAGES
 from textgan.seeds import derive_seed
 
 if TYPE_CHECKING:
     from nltk import CFG
 
-LANGUAGES = ("en", "es")
 ALWAYS = frozenset({"kind", "colour", "background", "side"})
 """Every caption says these where they are known; the first caption says all."""
 MINOR_ODDS = 0.7

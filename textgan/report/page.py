@@ -25,6 +25,7 @@ SHORT_TRAINING = 100_000
 """Images shown below which photos come out as blobs, and the page says so."""
 SOURCES = {
     "annotations": "annotations beside the export",
+    "drawn": "what the pictures were drawn from",
     "export": "the export's name, which tells the kind",
     "classifier": "an ImageNet classifier",
     "probe": "measured in the picture and said only above a threshold",
