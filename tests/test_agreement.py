@@ -6,6 +6,7 @@ import pytest
 from textgan.errors import UserError
 from textgan.facts.schema import Fact
 from textgan.metrics.agreement import NOT_SEEN, agreement, all_right, best_values, derangement
+from textgan.metrics.chance import expected_hits
 from textgan.metrics.intervals import wilson
 from textgan.metrics.retrieval import r_precision, why_not
 
@@ -68,6 +69,23 @@ def test_wilson_knows_the_textbook():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
 
 
+def test_a_generator_that_does_not_listen_scores_within_the_interval_of_chance():
+    asked, seen = prompts(400), prompts(800)[400:]
+    for fact in agreement(asked, seen, seed=0):
+        assert fact.chance.low <= fact.matched.value <= fact.chance.high
+        assert fact.chance.value == pytest.approx(fact.shuffled_exact, abs=0.01)
+
+
+def test_pictures_that_hang_together_widen_the_interval_of_chance():
+    """Every picture four times says no more than once."""
+    asked, seen = prompts(100), prompts(200)[100:]
+    (_, once) = agreement(asked, seen, 0)
+    (_, again) = agreement(asked * 4, seen * 4, 0, list(range(100)) * 4)
+    (_, pretended) = agreement(asked * 4, seen * 4, 0)
+    assert again.chance.high - again.chance.low == pytest.approx(once.chance.high - once.chance.low, rel=0.1)
+    assert pretended.chance.high - pretended.chance.low < 0.7 * (once.chance.high - once.chance.low)
+
+
 def unit(seed: int, count: int) -> np.ndarray:
     x = np.random.default_rng(seed).standard_normal((count, 32))
     return x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -78,6 +96,18 @@ def test_r_precision_is_one_for_own_captions_and_chance_for_others():
     assert r_precision(texts, texts, said, 0).value == 1.0
     chance = r_precision(unit(1, 600), texts, said, 0)
     assert chance.low <= 0.01 <= chance.high
+    assert chance.chance.low <= chance.value <= chance.chance.high
+
+
+def test_expected_hits_are_what_many_folds_come_to():
+    """The closed form against a count over drawn captions, twins among them."""
+    rng, said = np.random.default_rng(0), [str(i // 2) for i in range(40)]
+    scores = rng.standard_normal((40, 40))
+    hits = expected_hits(scores, said, 5)
+    for row, column in ((0, 0), (3, 17), (39, 2)):
+        others = [i for i in range(40) if said[i] != said[column]]
+        drawn = [scores[row, rng.choice(others, 5, replace=False)].max() < scores[row, column] for _ in range(4000)]
+        assert hits[row, column] == pytest.approx(np.mean(drawn), abs=0.03)
 
 
 def test_captions_that_say_the_same_are_no_mistakes():

@@ -6,10 +6,9 @@ import torch
 
 from textgan.errors import UserError
 from textgan.metrics import features
-from textgan.metrics.corruptions import blur, collapse, downsample, jpeg, noise
-from textgan.metrics.distances import frechet_of_samples
-from textgan.metrics.features import PatchExtractor, extract, extract_cached
-from textgan.metrics.kernel import kernels, weighted_mmd
+from textgan.metrics.corruptions import noise
+from textgan.metrics.features import LiteExtractor, PatchExtractor, extract, extract_cached, extract_together
+from textgan.metrics.matcher import MatcherBackbone
 from textgan.metrics.memorisation import memorisation
 
 
@@ -70,6 +69,17 @@ def test_a_damaged_cache_entry_is_made_again(tmp_path):
     np.testing.assert_array_equal(extract_cached(images, extractor, "x", tmp_path), first)
 
 
+def test_extractors_that_share_a_network_give_what_each_gives_alone(tmp_path):
+    """One pass of Lite2 for the metrics and the matcher: the same bits, half the work."""
+    images, lite = pictures(0, 5), LiteExtractor("lite2")
+    passes = []
+    lite.net.stem.register_forward_hook(lambda *_: passes.append(1))
+    together = extract_together(images, [lite, MatcherBackbone(lite.levels)], "x", tmp_path)
+    assert len(passes) == 1
+    for made, alone in zip(together, (LiteExtractor("lite2"), MatcherBackbone()), strict=True):
+        np.testing.assert_array_equal(made, extract(images, alone))
+
+
 def test_images_of_another_type_are_refused():
     with pytest.raises(UserError, match="uint8"):
         extract(pictures(0, 4).astype(np.float32), Mean())
@@ -82,29 +92,6 @@ def test_features_that_are_not_finite_are_refused():
 
     with pytest.raises(UserError, match="not finite"):
         extract(pictures(0, 4), Broken())
-
-
-LADDERS = {
-    "blur": [lambda x, s=s: blur(x, s) for s in (1.0, 2.0, 4.0, 8.0)],
-    "jpeg": [lambda x, q=q: jpeg(x, q) for q in (20, 8, 4, 1)],
-    "noise": [lambda x, d=d: noise(x, d) for d in (25, 50, 100, 200)],
-    "downsampling": [lambda x, f=f: downsample(x, f) for f in (2, 4, 8, 16)],
-    "collapse": [lambda x, k=k: collapse(x, k) for k in (60, 20, 6, 2)],
-}
-
-
-@pytest.mark.parametrize("ladder", sorted(LADDERS))
-def test_distances_rise_on_every_ladder(patches, ladder):
-    """Worse pictures, larger KID and Fréchet distance, step by step."""
-    real, other = extract(pictures(0, 200), patches), pictures(1, 200)
-    kids, distances = [], []
-    for worsen in [lambda x: x, *LADDERS[ladder]]:
-        made = extract(worsen(other), patches)
-        k = kernels(real, made)
-        kids.append(weighted_mmd(k, np.ones(200), np.ones(200)))
-        distances.append(frechet_of_samples(real.astype(np.float64), made.astype(np.float64)))
-    assert kids == sorted(kids) and len(set(kids)) == len(kids), kids
-    assert distances == sorted(distances) and len(set(distances)) == len(distances), distances
 
 
 def test_copies_are_found(patches):

@@ -8,7 +8,6 @@ Reads models/D, models/D-matcher, data/images/D, data/pairs/D; writes data/evalu
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -17,30 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 
-import textgan
 from textgan import params as parameters
 from textgan.errors import UserError, program
-from textgan.files import publishing, sha256_file, write_json
-from textgan.metrics import beyond
-from textgan.metrics.agreement import agreement, all_right
-from textgan.metrics.features import Images, LiteExtractor, PatchExtractor
-from textgan.metrics.matcher import MatcherBackbone, image_vectors, load_matcher, text_vectors
-from textgan.metrics.measuring import Measurer, measurer_of
+from textgan.files import publishing, write_json
+from textgan.metrics import beyond, fingerprints
+from textgan.metrics.features import Extractor, Images, LiteExtractor, PatchExtractor, extract_together
+from textgan.metrics.fingerprints import Prints
+from textgan.metrics.listening import Metrics, agreement_numbers, retrieval_numbers
+from textgan.metrics.matcher import MatcherBackbone
+from textgan.metrics.measuring import measurer_of
 from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full
-from textgan.metrics.retrieval import r_precision, why_not
 from textgan.metrics.sheets import Sheets
 from textgan.metrics.splits import Split, read_split
-from textgan.metrics.suite import References, count_name, fingerprint_of, image_numbers
+from textgan.metrics.suite import References, image_numbers
 from textgan.params import DatasetParams
 from textgan.sampling import Snapshot, generate, load_snapshot
 from textgan.seeds import derive_seed
 from textgan.text import Vocabulary
-
-Metrics = dict[str, float | None]
-REAL_MEASURED = 300
-"""Real test pictures measured too: what the measurer gets right at best."""
-WHY_NO_AGREEMENT = "Agreement needs a measurer of generated pictures; there is one for drawn pictures, none for photos."
-MAIN_FACTS = ("kind", "colour", "background", "side")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -72,19 +64,31 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     prompts = of_split(test, settings.seed)
     fake = sample(snapshot, prompts)
     references = References(test.images, train.images, _kinds(test), _kinds(train))
-    numbers, fingerprints = [], {}
+    numbers, prints = [], Prints()
     lite = LiteExtractor("lite2")
+    both: list[Extractor] = [lite, MatcherBackbone(lite.levels)]
+    for images, what in ((test.images, "test images"), (fake, "generated images")):
+        extract_together(images, both, what)
+    against = {**fingerprints.real(test.images), "prompts_of": fingerprints.asked(prompts)}
     for extractor in (lite, PatchExtractor(train.images)):
-        numbers += image_numbers(references, fake, extractor, settings.seed)
-        fingerprints[extractor.name] = fingerprint_of(references, fake, extractor)
+        found = image_numbers(references, fake, extractor, settings.seed)
+        numbers += found
+        names = [number.name for number in found]
+        prints.add(extractor.name, names, fake, **against, **fingerprints.extractor(extractor))
     metrics: Metrics = {number.name: number.value for number in numbers}
 
     asked = _asked(params, vocabulary, test)
     pictures = sample(snapshot, asked)
     measurer = measurer_of(params.captions.captioner)
-    agreed, not_computed = _agreement(asked, pictures, test, measurer, params, metrics, sheets)
-    retrieval, reason = _retrieval(Path("models") / f"{name}-matcher", test, fake, prompts, settings.seed, metrics)
+    agreed, not_computed = agreement_numbers(asked, pictures, test, measurer, params, metrics, sheets)
+    names = [metric for metric in metrics if metric.startswith("agreement_")]
+    said = {"measurer": measurer.name if measurer else None, **fingerprints.asked(asked)}
+    prints.add("agreement", names, pictures, **said)
+    matcher = Path("models") / f"{name}-matcher"
+    retrieval, reason = retrieval_numbers(matcher, test, fake, prompts, settings.seed, metrics)
     not_computed |= reason
+    names = [metric for metric in metrics if metric.startswith("r_precision")]
+    prints.add("retrieval", names, fake, **against, **fingerprints.weights(matcher / "matcher.safetensors"))
 
     grid = grid_prompts(asked, settings.grid_prompts)
     seeds = list(range(settings.grid_seeds))
@@ -100,19 +104,33 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
         "unevenness": beyond.walks(snapshot, asked, grid[:4], lite, sheets),
         "apart": beyond.words_apart(snapshot, vocabulary, params, asked, grid, measurer, sheets) if measurer else None,
     }
-    metrics["memorisation_ratio_lite2"] = further["memorisation"]["ratio"]
-    metrics["diversity_within_prompt_lite2"] = further["diversity"]
-    metrics["interpolation_unevenness_lite2"] = further["unevenness"]
+    latent: Metrics = {
+        "memorisation_ratio_lite2": further["memorisation"]["ratio"],
+        "diversity_within_prompt_lite2": further["diversity"],
+        "interpolation_unevenness_lite2": further["unevenness"],
+    }
+    for what, share in beyond.separation(further["apart"]).items():
+        latent[f"separation_{what}_{further['apart']['pictures']}"] = share
+    metrics |= latent
+    drawn = np.concatenate([fake, *rows])
+    shown = {
+        **said,
+        "grid_prompts": len(grid),
+        "grid_seeds": len(seeds),
+        "train_images": fingerprints.real(train.images),
+    }
+    prints.add("latent", latent, drawn, **against, **said, **shown, **fingerprints.extractor(lite))
     keep_records(name, model, out)
     return {
         "format": 1,
         "dataset": name,
         "seed": settings.seed,
-        "versions": {"textgan": textgan.__version__, "torch": torch.__version__.partition("+")[0]},
+        "versions": fingerprints.versions(),
         "snapshot": {key: snapshot.info.get(key) for key in ("cur_nimg", "weights_sha256", "width", "height")},
         "metrics": metrics,
         "numbers": [asdict(number) for number in numbers],
-        "fingerprints": fingerprints,
+        "fingerprints": prints.data,
+        "fingerprint_index": prints.index(),
         "agreement": agreed,
         "retrieval": retrieval,
         "sheets": sheets.index,
@@ -172,85 +190,8 @@ def _asked(params: DatasetParams, vocabulary: Vocabulary, test: Split) -> Prompt
     return of_split_in_full(test, languages, settings.agreement_images, settings.seed)
 
 
-def _only(facts: dict[str, str], names: set[str]) -> dict[str, str]:
-    """Facts that the measurer can say at all; of the others nothing can be learnt."""
-    return {name: value for name, value in facts.items() if name in names}
-
-
 def _kinds(split: Split) -> list[str]:
     return [facts.get("kind", "") for facts in split.said()]
-
-
-def _agreement(
-    asked: Prompts,
-    pictures: Images,
-    test: Split,
-    measurer: Measurer | None,
-    params: DatasetParams,
-    metrics: Metrics,
-    sheets: Sheets,
-) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """Facts of the pictures measured again, against the prompts; metrics get one number a fact and its control."""
-    protocol, seed = params.evaluate.prompts, params.evaluate.seed
-    suffix = f"{count_name(len(asked))}_{protocol}"
-    if measurer is None:
-        metrics[f"agreement_colour_{suffix}"] = None
-        return None, {f"agreement_*_{suffix}": WHY_NO_AGREEMENT}
-    measured = measurer.measure(pictures)
-    real = measurer.measure(test.images[:REAL_MEASURED])
-    said = {name for facts in real for name in facts}
-    wanted = [_only(facts, said) for facts in asked.facts]
-    facts = agreement(wanted, measured, seed)
-    beyond.worst(asked, wanted, measured, pictures, sheets)
-    truth = agreement([_only(facts, said) for facts in test.said()[:REAL_MEASURED]], real, seed)
-    by_language = {}
-    for language in sorted(set(asked.languages)):
-        places = [place for place, other in enumerate(asked.languages) if other == language]
-        own = agreement([wanted[p] for p in places], [measured[p] for p in places], seed)
-        by_language[language] = {fact.name: asdict(fact.matched) for fact in own}
-    for fact in facts:
-        metrics[f"agreement_{fact.name}_{suffix}"] = fact.matched.value
-        metrics[f"agreement_{fact.name}_{suffix}_shuffled"] = fact.shuffled.value
-    return {
-        "protocol": protocol,
-        "measurer": measurer.name,
-        "pictures": len(asked),
-        "facts": [asdict(fact) for fact in facts],
-        "main_facts": list(MAIN_FACTS),
-        "main_all_right": asdict(all_right(wanted, measured, MAIN_FACTS)),
-        "real": {fact.name: {**asdict(fact.matched), "count": fact.count} for fact in truth},
-        "never_measured": sorted({name for facts in asked.facts for name in facts} - said),
-        "by_language": by_language,
-    }, {}
-
-
-def _retrieval(
-    directory: Path, test: Split, fake: Images, prompts: Prompts, seed: int, metrics: Metrics
-) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """R-precision of generated pictures, between that of real pairs and that of shuffled ones; or why there is none."""
-    name = f"r_precision100_{count_name(len(fake))}_matcher_test"
-    said = [json.dumps(facts, sort_keys=True) for facts in prompts.facts]
-    reason = why_not(said)
-    if reason is not None:
-        metrics[name] = metrics[f"{name}_shuffled"] = None
-        return None, {name: reason}
-    matcher, backbone = load_matcher(directory), MatcherBackbone()
-    texts = text_vectors(matcher, prompts.token_ids)
-    fakes = image_vectors(matcher, backbone, fake, "generated images")
-    reals = image_vectors(matcher, backbone, test.images, "test images")
-    other = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(fake))
-    results = {
-        "generated": r_precision(fakes, texts, said, seed),
-        "real": r_precision(reals, texts, said, seed),
-        "shuffled": r_precision(fakes[other], texts, said, seed),
-    }
-    metrics[name] = results["generated"].value
-    metrics[f"{name}_shuffled"] = results["shuffled"].value
-    return {
-        "name": name,
-        "matcher_sha256": sha256_file(directory / "matcher.safetensors"),
-        **{key: asdict(value) for key, value in results.items()},
-    }, {}
 
 
 def rounded(value: Any) -> Any:

@@ -126,8 +126,12 @@ class EfficientNetLite(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:  # [N,3,H,W] -> [N,1280]
         """The features before the classifier, averaged over places."""
+        return self.pooled_from(self.pyramid(images))
+
+    def pooled_from(self, levels: list[Tensor]) -> Tensor:  # the pyramid -> [N,1280]
+        """The same, where the pyramid is at hand."""
         assert self.head is not None, "built without its head"
-        return self.head(self.pyramid(images)[-1]).mean(dim=(2, 3))
+        return self.head(levels[-1]).mean(dim=(2, 3))
 
 
 def weights_file(variant: str) -> Path:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgan.facts.schema import VALUES, Fact
+from textgan.metrics.chance import chance_of_fact
 from textgan.metrics.intervals import Interval, wilson
 from textgan.seeds import derive_seed
 
@@ -33,6 +34,8 @@ class FactAgreement:
     """The control: pictures with the prompts of others."""
     shuffled_exact: float
     """The control's expectation over all pairs of a picture with another one's prompt."""
+    chance: Interval
+    """The same over prompts dealt out anew many times: what a generator that does not listen may get by luck."""
     base_rate: float
     """How often two prompts drawn at random say the same value."""
     count: int
@@ -56,9 +59,15 @@ def derangement(count: int, seed: int) -> list[int]:
     return [int(place) for place in other]
 
 
-def agreement(prompts: Sequence[Facts], measured: Sequence[Facts], seed: int) -> list[FactAgreement]:
-    """Fact by fact, in the schema's order; facts that no prompt says are left out."""
+def agreement(
+    prompts: Sequence[Facts], measured: Sequence[Facts], seed: int, groups: Sequence[int] | None = None
+) -> list[FactAgreement]:
+    """Fact by fact, in the schema's order; facts that no prompt says are left out.
+
+    Pictures of one group (the same z and facts in several languages) hang together; by default each is its own.
+    """
     assert len(prompts) == len(measured)
+    groups = range(len(prompts)) if groups is None else groups
     other = derangement(len(prompts), seed)
     shuffled = [prompts[place] for place in other]
     results = []
@@ -75,6 +84,13 @@ def agreement(prompts: Sequence[Facts], measured: Sequence[Facts], seed: int) ->
                 matched=_share(wanted),
                 shuffled=_share(crossed),
                 shuffled_exact=_all_pairs(prompts, measured, name),
+                chance=chance_of_fact(
+                    [facts.get(name) for facts in prompts],
+                    [facts.get(name, NOT_SEEN) for facts in measured],
+                    groups,
+                    seed,
+                    name,
+                ),
                 base_rate=_base_rate([value for value, _ in wanted]),
                 count=len(wanted),
                 values=labels,

@@ -141,3 +141,10 @@ def words_apart(
             shares.append(max(values.count(value) for value in values) / len(values))
         kept[name] = float(np.mean(shares))
     return {"colours": colours, "colour_right": changed_right, "kept": kept, "pictures": len(measured)}
+
+
+def separation(apart: dict[str, Any] | None) -> dict[str, float]:
+    """The numbers of `words_apart`: the changed word is right, and each other fact keeps its commonest value."""
+    if apart is None:
+        return {}
+    return {"colour_right": apart["colour_right"], **{f"{name}_kept": share for name, share in apart["kept"].items()}}

@@ -9,8 +9,9 @@ every number made from them) are the same bits whatever batch the caller used.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from textgan.errors import UserError
 from textgan.files import STATE, fingerprint, sha256_file, write_bytes
 from textgan.progress import Progress
 from textgan.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from textgan.extractors import EfficientNetLite
 
 Images = NDArray[np.uint8]
 """[N,H,W,3]"""
@@ -54,6 +58,22 @@ def to_unit(images: Tensor, px: int) -> Tensor:  # uint8 [N,H,W,3] -> float32 [N
     return x
 
 
+class Levels:
+    """The pyramid of a batch, kept until another batch comes: extractors that share one network run it once."""
+
+    def __init__(self, net: EfficientNetLite) -> None:
+        self.net = net
+        self._batch: Tensor | None = None
+        self._levels: list[Tensor] = []
+
+    def __call__(self, images: Tensor) -> list[Tensor]:  # uint8 [N,H,W,3] -> four of [N,C,H',W']
+        """Levels of these images; the same tensor again costs nothing."""
+        if images is not self._batch:
+            self._levels = self.net.pyramid(to_unit(images, LITE_PX) * 2 - 1)
+            self._batch = images
+        return self._levels
+
+
 class LiteExtractor:
     """Pooled features before the classifier of a frozen EfficientNet-Lite: [N,1280]."""
 
@@ -68,17 +88,20 @@ class LiteExtractor:
             "resize": "torch bicubic antialias float32",
         }
         self.net = load_extractor(variant, with_head=True)
+        self.levels = Levels(self.net)
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 [N,H,W,3] -> [N,1280]."""
-        return self.net.pooled(to_unit(images, LITE_PX) * 2 - 1)
+        return self.net.pooled_from(self.levels(images))
 
 
 class PatchExtractor:
     """Whitened raw 8x8 patches, no learned network: [N,1024].
 
     Coates, Lee and Ng 2011: patches of real training images give mean and ZCA whitening; 128 of
-    them are the filters; both signs of the responses are rectified and averaged over quadrants.
+    them are the filters; both signs of the responses are rectified and pooled over quadrants. The pool is the
+    root mean square: a mean cannot tell faint detail everywhere from hard block edges in few places, and was blind
+    to strong JPEG.
     """
 
     FILTERS = 128
@@ -95,6 +118,7 @@ class PatchExtractor:
             "reference_images": len(reference),
             "input_px": PATCH_PX,
             "resize": "torch bicubic antialias float32",
+            "pool": "root mean square",
             "seed": seed,
         }
         rng = np.random.default_rng(derive_seed(seed, "patches"))
@@ -114,7 +138,7 @@ class PatchExtractor:
         """uint8 [N,H,W,3] -> [N,1024]."""
         response = F.conv2d(to_unit(images, PATCH_PX), self.weight, self.bias, stride=2)
         both = torch.cat([response.relu(), (-response).relu()], dim=1)
-        return F.adaptive_avg_pool2d(both, 2).flatten(1)
+        return F.adaptive_avg_pool2d(both.square(), 2).sqrt().flatten(1)
 
 
 def _random_patches(images: Images, rng: np.random.Generator, per_image: int) -> NDArray[np.float64]:
@@ -136,36 +160,66 @@ def images_sha256(images: Images) -> str:
 
 def extract(images: Images, extractor: Extractor, what: str = "images") -> Features:
     """Features of all images, in fixed batches. Raises UserError where they are not finite."""
+    return _extract(images, [extractor], what)[0]
+
+
+def _extract(images: Images, extractors: Sequence[Extractor], what: str) -> list[Features]:
+    """Features of each extractor, all of them on one batch before the next."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise UserError(f"{what}: {images.dtype} of shape {images.shape}; images must be uint8 [N,H,W,3]")
-    progress = Progress(len(images), f"{extractor.name} features of {what}")
-    rows = []
+    names = " and ".join(extractor.name for extractor in extractors)
+    progress = Progress(len(images), f"{names} features of {what}")
+    rows: list[list[Features]] = [[] for _ in extractors]
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
             count = len(batch)
             if count < BATCH:
                 batch = torch.cat([batch, batch[:1].expand(BATCH - count, -1, -1, -1)])
-            rows.append(extractor(batch)[:count].float().numpy())
+            for own, extractor in zip(rows, extractors, strict=True):
+                own.append(extractor(batch)[:count].float().numpy())
             progress.update(count)
     progress.close()
-    features = np.concatenate(rows) if rows else np.zeros((0, 1), dtype=np.float32)
-    if not np.isfinite(features).all():
-        raise UserError(f"{what}: {extractor.name} gives features that are not finite")
-    return features
+    results = [np.concatenate(own) if own else np.zeros((0, 1), dtype=np.float32) for own in rows]
+    for features, extractor in zip(results, extractors, strict=True):
+        if not np.isfinite(features).all():
+            raise UserError(f"{what}: {extractor.name} gives features that are not finite")
+    return results
 
 
-def extract_cached(images: Images, extractor: Extractor, what: str, cache: Path = STATE / "features") -> Features:
+CACHE = STATE / "features"
+
+
+def extract_cached(images: Images, extractor: Extractor, what: str, cache: Path = CACHE) -> Features:
     """`extract`, kept by the content of images and extractor; a damaged entry is made again."""
-    key = fingerprint({"images": images_sha256(images), **extractor.identity, "batch": BATCH})
-    path = cache / f"{extractor.name}-{key}.safetensors"
-    if path.is_file():
-        try:
-            features = load_file(path)["features"]
-            if len(features) == len(images):
-                return features
-        except (OSError, KeyError, SafetensorError):
-            path.unlink(missing_ok=True)
-    features = extract(images, extractor, what)
-    write_bytes(path, save({"features": features}))
-    return features
+    return extract_together(images, [extractor], what, cache)[0]
+
+
+def extract_together(images: Images, extractors: Sequence[Extractor], what: str, cache: Path = CACHE) -> list[Features]:
+    """`extract_cached` for several extractors: where they share a network, it runs once a batch."""
+    digest = images_sha256(images)
+    places = [_entry(digest, extractor, cache) for extractor in extractors]
+    found = [_kept(place, len(images)) for place in places]
+    missing = [number for number, features in enumerate(found) if features is None]
+    made = _extract(images, [extractors[number] for number in missing], what) if missing else []
+    for number, features in zip(missing, made, strict=True):
+        write_bytes(places[number], save({"features": features}))
+        found[number] = features
+    return [features for features in found if features is not None]
+
+
+def _entry(images_digest: str, extractor: Extractor, cache: Path) -> Path:
+    key = fingerprint({"images": images_digest, **extractor.identity, "batch": BATCH})
+    return cache / f"{extractor.name}-{key}.safetensors"
+
+
+def _kept(path: Path, count: int) -> Features | None:
+    """A whole cache entry of so many images; a damaged one is removed."""
+    if not path.is_file():
+        return None
+    try:
+        features = load_file(path)["features"]
+    except (OSError, KeyError, SafetensorError):
+        path.unlink(missing_ok=True)
+        return None
+    return features if len(features) == count else None

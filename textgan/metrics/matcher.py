@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from textgan.errors import UserError
 from textgan.files import sha256_file, write_json
-from textgan.metrics.features import LITE_PX, Images, extract_cached, to_unit
+from textgan.metrics.features import LITE_PX, Images, Levels, extract_cached, to_unit
 from textgan.training_data import pad
 
 PLACES = 4
@@ -43,7 +43,8 @@ class MatcherSpec:
 class MatcherBackbone:
     """Frozen features of a picture, as an extractor: uint8 [N,H,W,3] -> [N,P]."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: Levels | None = None) -> None:
+        """`levels` of another extractor's Lite2, to share its network."""
         from textgan.extractors import load_extractor, weights_file
 
         self.name = "matcher-lite2"
@@ -54,12 +55,11 @@ class MatcherBackbone:
             "places": PLACES,
             "raw_px": RAW_PX,
         }
-        self.net = load_extractor("lite2")
+        self.levels = levels or Levels(load_extractor("lite2"))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Strides 8 and 16 at 4x4 places, and 8x8 raw pixels."""
-        levels = self.net.pyramid(to_unit(images, LITE_PX) * 2 - 1)
-        places = [F.adaptive_avg_pool2d(level, PLACES).flatten(1) for level in levels[1:3]]
+        places = [F.adaptive_avg_pool2d(level, PLACES).flatten(1) for level in self.levels(images)[1:3]]
         return torch.cat([*places, to_unit(images, RAW_PX).flatten(1)], dim=1)
 
 

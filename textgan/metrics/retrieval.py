@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgan.errors import UserError
+from textgan.metrics.chance import chance_of_retrieval, expected_hits
+from textgan.metrics.intervals import Interval
 from textgan.seeds import derive_seed
 
 MISMATCHED = 99
@@ -31,6 +33,8 @@ class RPrecision:
     high: float
     distinct: int
     """Different captions (by what they say) among those compared."""
+    chance: Interval
+    """The same over captions dealt out anew many times."""
 
 
 def why_not(said: list[str]) -> str | None:
@@ -68,4 +72,5 @@ def r_precision(
     rng = np.random.default_rng(derive_seed(seed, "r-precision", "bootstrap"))
     means = images[rng.integers(0, len(images), size=(1000, len(images)))].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
-    return RPrecision(float(folds.mean()), float(folds.std()), float(low), float(high), len(set(said)))
+    chance = chance_of_retrieval(expected_hits(scores, said, MISMATCHED), seed)
+    return RPrecision(float(folds.mean()), float(folds.std()), float(low), float(high), len(set(said)), chance)

@@ -8,19 +8,16 @@ collapsed to ten, and of one kind against test images of the other. A name is a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from textgan.metrics.corruptions import blur
 from textgan.metrics.distances import frechet_of_samples
-from textgan.metrics.features import Extractor, Features, Images, extract_cached, images_sha256
+from textgan.metrics.features import Extractor, Features, Images, extract_cached
 from textgan.metrics.kernel import kernels, kid
 from textgan.metrics.manifold import manifold
 from textgan.seeds import derive_seed
 
-PROTOCOL = 1
-"""Counts up when the meaning of a number changes; part of every fingerprint."""
 BLUR_SIGMA = 2.0
 COLLAPSED_TO = 10
 FD_RESAMPLES = 12
@@ -92,20 +89,6 @@ def image_numbers(references: References, fake: Images, extractor: Extractor, se
             )
         )
     return numbers
-
-
-def fingerprint_of(references: References, fake: Images, extractor: Extractor) -> dict[str, Any]:
-    """What a number was made from. Numbers are comparable where everything but `fake_sha256` is equal."""
-    return {
-        "protocol": PROTOCOL,
-        "extractor": extractor.identity,
-        "real_images": len(references.test),
-        "real_sha256": images_sha256(references.test),
-        "generated_images": len(fake),
-        "generated_sha256": images_sha256(fake),
-        "width": int(fake.shape[2]),
-        "height": int(fake.shape[1]),
-    }
 
 
 Values = dict[str, tuple[float, float, float, float | None]]

@@ -42,7 +42,11 @@ def write_metrics(results: list[Results], directory: Path) -> None:
     """metrics/D.json and metrics/captions-D.json; files of datasets that params no longer name are removed."""
     wanted = {}
     for result in results:
-        wanted[f"{result.name}.json"] = {"metrics": result.metrics, "main": result.main_names}
+        wanted[f"{result.name}.json"] = {
+            "metrics": result.metrics,
+            "main": result.main_names,
+            "fingerprints": result.value.get("fingerprint_index", []),
+        }
         if result.captions:
             wanted[f"captions-{result.name}.json"] = result.captions
     for old in directory.glob("*.json"):
