@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import importlib.metadata
 import math
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from pipeline import engines, geometry
+from pipeline import engines, geometry, work_places
 from pipeline.selection import Selection, select, split_rows, without_similar
 from pipeline.shards import Job, ShardTask, build_shard, encoded_sizes, read_record, thumbnails
 from textgan.errors import UserError
-from textgan.files import fingerprint, publishing, sha256_file, write_json
+from textgan.files import discard_unpublished, fingerprint, publishing, sha256_file, write_json
 from textgan.manifest import FORMAT
 from textgan.params import ImagesParams
 from textgan.progress import Progress
@@ -98,32 +95,21 @@ def identity_name(request: Request) -> str:
     return fingerprint(identity(request))
 
 
-@contextlib.contextmanager
-def locked(work: Path) -> Iterator[None]:
-    """Hold a work directory; a second build in it is refused, and a killed one lets go."""
-    work.mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{work}: another build is at work there; wait for it or stop it") from None
-        yield
-
-
-def discard(work: Path) -> None:
-    """Remove a work directory whose result is published."""
-    shutil.rmtree(work, ignore_errors=True)
-
-
 def refuse_foreign(out: Path) -> None:
     """Refuse to replace a directory that no build made."""
     if out.exists() and not (out / "manifest.json").exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and holds no image shards (no manifest.json); name another place or empty it")
 
 
-def build(request: Request, work: Path, out: Path) -> str:
-    """Build `out`, going on where an earlier attempt in `work` ended; returns a line with the counts."""
-    with locked(work):
+def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
+    """Build `out`, going on where an earlier attempt in `work` ended; returns a line with the counts.
+
+    With `keep` the work stays where it costs no room (hard links) until another build of the dataset begins: DVC
+    deletes `out` and runs the stage again if it is killed between the publication and its own record of it.
+    """
+    with work_places.locked(work):
+        discard_unpublished(out)
+        work_places.discard_former(work, request.dataset)
         for leftover in work.glob(".*.tar.*"):  # what a killed worker was writing
             leftover.unlink()
         selection = select(request.inventory, request.params, request.seed)
@@ -133,7 +119,10 @@ def build(request: Request, work: Path, out: Path) -> str:
         shards = _build_rounds(request, job, selection, work)
         with publishing(out) as built:
             manifest = _publish(request, selection, shards, work, built)
-        discard(work)
+        if keep and any((work / shard.name).stat().st_nlink > 1 for shard in shards):
+            work_places.keep(work, request.dataset)
+        else:
+            work_places.discard(work)
     rejected = ", ".join(f"{count} {reason}" for reason, count in manifest["rejected"].items())
     counts = f"{manifest['read']} read, {manifest['written']} written ({manifest['upscaled']} upscaled)"
     return f"images {request.dataset}: {counts}; rejected: {rejected or 'none'}; {len(shards)} shards in {out}"

@@ -12,7 +12,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from pipeline import build, engines
+from pipeline import build, engines, work_places
 from pipeline.exports import open_export
 from pipeline.ingest import EXPORTS, write_inventory
 from pipeline.ingest import OUT as INVENTORIES
@@ -41,7 +41,7 @@ def stage(dataset: str) -> str:
     )
     if not request.inventory.exists():
         raise UserError(f"{request.inventory}: no such file; run `python -m pipeline.ingest {dataset}` first")
-    return build.build(request, unfinished_dir("images", build.identity(request)), OUT / dataset)
+    return build.build(request, unfinished_dir("images", build.identity(request)), OUT / dataset, keep=True)
 
 
 def by_hand(arguments: argparse.Namespace) -> str:
@@ -56,7 +56,7 @@ def by_hand(arguments: argparse.Namespace) -> str:
     open_export(export)
     work = out.parent / f".{out.name}.unfinished"
     name = export_name(Path(arguments.export))
-    with build.locked(work):
+    with work_places.locked(work):
         with publishing(work / "inventory") as built:
             write_inventory({name: export}, ingest, built, arguments.limit)
         request = build.Request(
@@ -69,7 +69,7 @@ def by_hand(arguments: argparse.Namespace) -> str:
             workers=arguments.workers or engines.worker_count(),
         )
         line = build.build(request, work / build.identity_name(request), out)
-        build.discard(work)
+        work_places.discard(work)
     return line
 
 

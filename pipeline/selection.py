@@ -18,7 +18,9 @@ from pipeline.geometry import Misfit, place_on
 from textgan.params import ImagesParams
 from textgan.seeds import unit_interval
 
-COLUMNS = ["sample_key", "export", "lmdb_key", "bytes", "sha256", "width", "height", "split", "status", "reason"]
+COLUMNS = ["sample_key", "export", "lmdb_key", "bytes", "width", "height", "split", "status", "reason"]
+REPEATED = ["export", "split", "status", "reason"]
+"""Columns of few different values, held once each."""
 
 
 @dataclass(slots=True)
@@ -38,38 +40,47 @@ class Selection:
 
 def select(inventory: Path, params: ImagesParams, seed: int) -> Selection:
     """Choose the rows of an inventory file."""
-    rows = parquet.read_table(inventory, columns=COLUMNS)
+    columns = COLUMNS if params.duplicates == "keep" else [*COLUMNS, "sha256"]
+    rows = parquet.read_table(inventory, columns=columns, read_dictionary=REPEATED)
     rejected = _header_rejections(rows, params)
     if params.duplicates != "keep":
         rejected |= _exact_duplicates(rows, rejected)
-    left = np.array([idx for idx in range(len(rows)) if idx not in rejected], dtype=np.int64)
-    selection = Selection(rows, left, rejected)
+    selection = Selection(rows, _without(rows, rejected), rejected)
     if params.max_images is not None:
         _subset(selection, params.max_images, seed)
     return selection
 
 
+def _without(rows: pa.Table, rejected: dict[int, tuple[str, str]]) -> np.ndarray:
+    """Row numbers of what is not rejected. An array: a build of millions holds no Python object for each image."""
+    left = np.ones(len(rows), dtype=bool)
+    left[np.fromiter(rejected, np.int64, len(rejected))] = False
+    return np.flatnonzero(left)
+
+
 def _header_rejections(rows: pa.Table, params: ImagesParams) -> dict[int, tuple[str, str]]:
-    rejected: dict[int, tuple[str, str]] = {}
-    misfits: dict[tuple[int, int], Misfit | None] = {}
-    columns = [rows[name].to_pylist() for name in ("status", "reason", "width", "height")]
-    for idx, (status, reason, width, height) in enumerate(zip(*columns, strict=True)):
-        if status != "ok":
-            rejected[idx] = (reason, "by its header, in ingest")
+    good = pc.equal(rows["status"], "ok").to_numpy().astype(bool)
+    reasons = rows["reason"].take(pa.array(np.flatnonzero(~good))).to_pylist()
+    rejected = {
+        int(idx): (reason, "by its header, in ingest")
+        for idx, reason in zip(np.flatnonzero(~good), reasons, strict=True)
+    }
+    wide, high = (rows[name].to_numpy().astype(np.int64) for name in ("width", "height"))
+    sizes, which = np.unique(wide << 32 | high, return_inverse=True)
+    for number, size in enumerate(sizes.tolist()):
+        width, height = size >> 32, size & 0xFFFFFFFF
+        if not width:  # it has no header
             continue
-        size = (width, height)
-        if size not in misfits:
-            placement = place_on(width, height, params.width, params.height, params.geometry, params.small)
-            misfits[size] = placement if isinstance(placement, Misfit) else None
-        misfit = misfits[size]
-        if misfit is not None:
-            rejected[idx] = (misfit.reason, misfit.detail)
+        placement = place_on(width, height, params.width, params.height, params.geometry, params.small)
+        if isinstance(placement, Misfit):
+            misfits = np.flatnonzero((which == number) & good)
+            rejected |= dict.fromkeys(misfits.tolist(), (placement.reason, placement.detail))
     return rejected
 
 
 def _exact_duplicates(rows: pa.Table, rejected: dict[int, tuple[str, str]]) -> dict[int, tuple[str, str]]:
     """Rows whose bytes equal those of an earlier row that is kept."""
-    kept = np.array([idx for idx in range(len(rows)) if idx not in rejected], dtype=np.int64)
+    kept = _without(rows, rejected)
     table = rows.select(["sample_key", "sha256"]).take(pa.array(kept))
     keys = table["sample_key"].to_pylist()
     copies = find_exact(zip(keys, table["sha256"].to_pylist(), strict=True))

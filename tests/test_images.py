@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import build, engines, images, ingest
+from pipeline import build, engines, images, ingest, work_places
 from pipeline.inspect import inspect
 from pipeline.shards import write_tar
 from pipeline.verify import verify
@@ -184,7 +184,7 @@ def test_similar_pictures_are_named(tmp_path: Path, workers: int) -> None:
 
 def test_two_builds_in_one_directory(tmp_path: Path, exports: dict[str, Path]) -> None:
     """The second is refused with one line while the first is at work."""
-    with build.locked(tmp_path / "work"), pytest.raises(UserError, match="another build is at work"):
+    with work_places.locked(tmp_path / "work"), pytest.raises(UserError, match="another build is at work"):
         build.build(request(tmp_path, exports), tmp_path / "work", tmp_path / "out")
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 STATE = Path(".state")
 """Git-ignored place for what is unfinished, local or running; never a DVC out."""
+_PUBLISHING = ".publishing-"
+"""In the name of a directory that is being filled."""
 
 
 def sha256_file(path: Path) -> str:
@@ -75,11 +77,17 @@ def publish_dir(built: Path, out: Path) -> None:
     os.replace(built, out)
 
 
+def discard_unpublished(out: Path) -> None:
+    """Remove what a killed `publishing` left beside `out`; the caller knows that no other process is at work there."""
+    for left in out.parent.glob(f".{out.name}{_PUBLISHING}*"):
+        shutil.rmtree(left)
+
+
 @contextlib.contextmanager
 def publishing(out: Path) -> Iterator[Path]:
     """A fresh directory that becomes `out` when the block ends well, and vanishes when it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    built = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    built = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}{_PUBLISHING}"))
     try:
         yield built
         built.chmod(0o755)
