@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import dvc_program as dvc
+from flows import environment
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
 from textgan.report.assemble import CONTENT, assemble
@@ -46,6 +47,7 @@ def repro(
         raise UserError(f"dvc repro: {', '.join(failed) or 'no stage'} failed (exit {result.code}); {again}")
     if CONTENT.exists():
         assemble()  # the page again, now that the report stage's own time is known too
+    record_machine(result, committed)
     if push:
         push_if_needed(remote.identity)
     for line in closing_lines(loaded.datasets, result, committed, time.monotonic() - start):
@@ -66,6 +68,16 @@ class _Times:
             ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             self.stages[stage] = {"how": outcome.how, "seconds": outcome.seconds, "ended": ended}
             write_json(TIMES, {"stages": self.stages})
+
+
+def record_machine(result: dvc.Run, committed: dict[str, dict[str, str]]) -> None:
+    """Write report/run.json beside a dvc.lock that is new; the committed one's record stands where bytes are equal."""
+    ran = any(outcome.how == "ran" for outcome in result.stages.values())
+    if environment.RECORD.exists() and (not ran or dvc.lock_outs(dvc.LOCK_FILE.read_text("utf-8")) == committed):
+        return
+    if TIMES.exists():
+        stages = json.loads(TIMES.read_text(encoding="utf-8"))["stages"]
+        environment.record({name: entry["seconds"] for name, entry in stages.items() if entry["how"] == "ran"})
 
 
 def push_if_needed(identity: str, say: dvc.Say = print) -> bool:

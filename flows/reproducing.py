@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
+import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from flows import commit, guard, storage
+from flows import commit, environment, guard, storage, tolerances
 from flows import dvc_program as dvc
 from flows.remote import Remote
-from flows.verdict import DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
+from flows.tolerances import Tolerances
+from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
 
-TOLERANCES = Path("docs/tolerances.json")
-"""{metric: greatest difference between reruns that was measured}, of the present checkout."""
+FLOATS = ("captions", "train", "matcher", "evaluate", "report")
+"""Stages whose floats another processor may round otherwise; all others have the same bytes on every machine."""
+RESTORED_NUMBER = "the commit's own number; --verify metrics measures it again"
 
 
 def reproduce(
@@ -42,9 +45,9 @@ def reproduce(
     verdict = Verdict(sha, mode)
     try:
         commit.check_verifiable(sha)
-        remote = storage.ensure_started()
+        remote = None if from_raw else reachable_storage()
         with commit.worktree(sha, keep) as tree:
-            Reproduction(tree, sha, remote, dataset).run(verdict)
+            Reproduction(tree, remote, dataset).run(verdict)
     except commit.NotVerifiable as reason:
         verdict.stages.append(Row(sha[:12], UNKNOWN, str(reason)))
     verdict.seconds = round(time.monotonic() - start, 1)
@@ -54,10 +57,18 @@ def reproduce(
     raise SystemExit(verdict.exit_code)
 
 
+def reachable_storage() -> Remote:
+    """The storage that artifacts are restored from. Raises NotVerifiable: its absence says nothing of the commit."""
+    try:
+        return storage.ensure_started()
+    except UserError as error:
+        raise commit.NotVerifiable(f"its artifacts cannot be had: {error}") from None
+
+
 class Reproduction:
     """One commit in its worktree: what it recorded, and what comes out now."""
 
-    def __init__(self, tree: Path, sha: str, remote: Remote, dataset: str) -> None:
+    def __init__(self, tree: Path, remote: Remote | None, dataset: str) -> None:
         self.tree, self.remote = tree, remote
         self.lock: dict[str, Any] = yaml.safe_load((tree / "dvc.lock").read_text(encoding="utf-8"))["stages"]
         self.params = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8"))
@@ -67,30 +78,46 @@ class Reproduction:
         self.datasets = [dataset] if dataset else datasets
         self.python = commit.python_of(tree)
         self.stages = self._stages()
-        self.metrics = {name: self._metrics(name) for name in self.datasets}
+        self.metrics = {name: _metrics_in(tree / "metrics" / f"{name}.json") for name in self.datasets}
+        self.recorded, self.seconds = environment.recorded(tree)
+        self.present = environment.present(self.python)
+        self.tolerances = {name: self._tolerances(name) for name in self.datasets}
 
     def run(self, verdict: Verdict) -> None:
         """Fill the verdict in."""
         self._state_cost(verdict.mode)
-        verdict.environment = {"recorded": self._recorded_environment(), "present": present_environment()}
-        if verdict.mode == "from raw":
+        print(environment.table(self.recorded, self.present), flush=True)
+        verdict.environment = {"recorded": self.recorded, "present": self.present}
+        verdict.tolerances = {name: found.source for name, found in self.tolerances.items()}
+        if self.remote is None:
             self._rerun_all(verdict)
             return
         commit.connect(self.tree, self.remote)
         pulled = self._dvc("pull", *self.stages)
         for name in self.datasets:  # metrics that DVC keeps, not git, have come just now
-            self.metrics[name] = self.metrics[name] or self._metrics(name)
+            self.metrics[name] = self.metrics[name] or self._measured(name)
         verdict.stages += self._restored_rows(pulled)
-        if pulled.code == 0:
-            verdict.stages = self._with_stale(verdict.stages)
+        if pulled.code != 0:
+            return
+        verdict.stages = self._with_stale(verdict.stages)
         for name in self.datasets:
-            if verdict.mode == "metrics" and pulled.code == 0:
-                rerun = self._dvc("repro", "--single-item", "--force", "--no-run-cache", f"evaluate@{name}")
-                if rerun.code != 0:
-                    verdict.metrics.append(Row(f"{name}:*", DIFFERENT, f"evaluate@{name} failed: {rerun.tail[-1:]}"))
-                    continue
-            tolerances = load_tolerances()
-            verdict.metrics += compare_metrics(name, self.metrics[name], self._metrics(name), tolerances)
+            verdict.metrics += self._measured_again(name) if verdict.mode == "metrics" else self._only_restored(name)
+
+    def _measured_again(self, dataset: str) -> list[Row]:
+        """The snapshot evaluated again, against the numbers that the commit holds."""
+        rerun = self._dvc("repro", "--single-item", "--force", "--no-run-cache", f"evaluate@{dataset}")
+        if rerun.code != 0:
+            return [Row(f"{dataset}:*", DIFFERENT, f"evaluate@{dataset} failed: {' '.join(rerun.tail[-1:])}")]
+        return self._compared_metrics(dataset)
+
+    def _only_restored(self, dataset: str) -> list[Row]:
+        """Numbers of the commit's own file against those of the restored evaluation; nothing is measured."""
+        rows = compare_metrics(dataset, self.metrics[dataset], self._measured(dataset), {})
+        return [Row(row.name, RESTORED, RESTORED_NUMBER) if row.verdict == IDENTICAL else row for row in rows]
+
+    def _compared_metrics(self, dataset: str) -> list[Row]:
+        want, got = self.metrics[dataset], self._measured(dataset)
+        return compare_metrics(dataset, want, got, self.tolerances[dataset].metrics)
 
     def _rerun_all(self, verdict: Verdict) -> None:
         """Every stage again: no remote, an empty cache, forced, no run cache."""
@@ -103,26 +130,45 @@ class Reproduction:
             return
         rerun = self._dvc("repro", "--force", "--no-run-cache", *self._targets())
         for name in self.stages:
-            if name not in rerun.stages or rerun.stages[name].how != "ran":
+            if name in rerun.stages and rerun.stages[name].how == "ran":
+                verdict.stages.append(self._compared(name, IDENTICAL))
+            else:
                 why = "failed" if name in rerun.stages else "was not reached"
                 verdict.stages.append(Row(name, DIFFERENT if rerun.code else UNKNOWN, f"the stage {why}"))
-            else:
-                verdict.stages.append(self._compared(name, IDENTICAL))
         for dataset in self.datasets:
-            verdict.metrics += compare_metrics(
-                dataset, self.metrics[dataset], self._metrics(dataset), load_tolerances()
-            )
+            verdict.metrics += self._compared_metrics(dataset)
+        if rerun.code == 0:
+            verdict.stages = self._excused(verdict)
+
+    def _excused(self, verdict: Verdict) -> list[Row]:
+        """Other bytes of floats on another machine, where every metric is within its tolerance."""
+        unlike = environment.unlike(self.recorded, self.present)
+        if not unlike or not verdict.metrics or any(row.verdict == DIFFERENT for row in verdict.metrics):
+            return verdict.stages
+        other = {row.name for row in verdict.stages if row.verdict == DIFFERENT}
+        excused = {name for name in other if name.partition("@")[0] in FLOATS}
+        before: set[str] = set()
+        while excused != before:  # what reads other bytes makes other bytes
+            before = set(excused)
+            made = {out["path"] for name in excused for out in self.lock[name].get("outs", [])}
+            excused |= {name for name in other if made & {dep["path"] for dep in self.lock[name].get("deps", [])}}
+        why = f"other bytes on another machine (recorded / here: {unlike[0]}), every metric within its tolerance"
+        return [Row(row.name, CLOSE, why) if row.name in excused else row for row in verdict.stages]
 
     def _restored_rows(self, pulled: dvc.Run) -> list[Row]:
         """Each stage's outs hashed again, by our own code, against dvc.lock."""
-        return [self._compared(name, RESTORED, missing=pulled.tail) for name in self.stages]
+        rows = [self._compared(name, RESTORED) for name in self.stages]
+        if pulled.code == 0:
+            return rows
+        why = [line for line in pulled.tail if re.search(r"ERROR|failed|corrupted|[Mm]issing", line)] or pulled.tail
+        reason = f"not restored (dvc pull: exit {pulled.code}): {' '.join(' '.join(why[-2:]).split())}"
+        return [Row(row.name, UNKNOWN, reason) if row.verdict == DIFFERENT else row for row in rows]
 
-    def _compared(self, name: str, equal: str, missing: list[str] | None = None) -> Row:
+    def _compared(self, name: str, equal: str) -> Row:
         for out in self.lock[name].get("outs", []):
             path = self.tree / out["path"]
             if not path.exists():
-                why = [line for line in missing or [] if "ERROR" in line or "failed" in line or "Missing" in line]
-                return Row(name, UNKNOWN if missing else DIFFERENT, f"{out['path']} is missing; {' '.join(why[:2])}")
+                return Row(name, DIFFERENT, f"{out['path']} is missing")
             found, _size = commit.dvc_hash(path)
             if found != out["md5"]:
                 return Row(name, DIFFERENT, f"{out['path']} has {found}, dvc.lock says {out['md5']}{self._first(path)}")
@@ -181,30 +227,37 @@ class Reproduction:
     def _targets(self) -> list[str]:
         return [] if len(self.datasets) == len(self.params["datasets"]) else [f"evaluate@{self.datasets[0]}"]
 
-    def _metrics(self, dataset: str) -> dict[str, Any]:
-        path = self.tree / "metrics" / f"{dataset}.json"
-        return dict(json.loads(path.read_text(encoding="utf-8")).get("metrics", {})) if path.exists() else {}
+    def _measured(self, dataset: str) -> dict[str, Any]:
+        """The metrics that lie in the out of evaluate@D now: what the last run of that stage measured."""
+        for out in self.lock.get(f"evaluate@{dataset}", {}).get("outs", []):
+            for path in (self.tree / out["path"] / "metrics.json", self.tree / out["path"]):
+                if path.is_file() and path.suffix == ".json":
+                    return _metrics_in(path)
+        return _metrics_in(self.tree / "metrics" / f"{dataset}.json")
 
-    def _recorded_environment(self) -> Any:
-        path = self.tree / "report" / "run.json"
-        return json.loads(path.read_text(encoding="utf-8")).get("environment") if path.exists() else None
+    def _tolerances(self, dataset: str) -> Tolerances:
+        kimg = self.params["datasets"][dataset].get("train", {}).get("total_kimg")
+        return tolerances.load(str(self.params.get("preset", "")), dataset, kimg)
 
     def _state_cost(self, mode: str) -> None:
-        """What it will take, before it is taken."""
+        """What it will take, before it is taken. Raises NotVerifiable where the disk has no room."""
         size = sum(out.get("size", 0) for name in self.stages for out in self.lock[name].get("outs", []))
-        times = _recorded_seconds()
-        known = [times[name] for name in self.stages if name in times]
-        work = {
-            "from raw": known,
-            "metrics": [times[f"evaluate@{d}"] for d in self.datasets if f"evaluate@{d}" in times],
-        }
-        seconds = sum(work.get(mode, []))
-        took = f"the stages took {seconds:.0f} s when last run here" if seconds else "no earlier time is known"
-        print(f"{len(self.stages)} stages, {size / 1e6:.1f} MB on disk, {took}; in {self.tree}", flush=True)
+        again = {"from raw": self.stages, "metrics": [f"evaluate@{name}" for name in self.datasets]}.get(mode, [])
+        known = {**_seconds_here(), **self.seconds}
+        seconds = sum(known.get(name, 0.0) for name in again)
+        where = "on the commit's machine" if self.seconds else "when last run here"
+        took = f"{len(again)} stages run, which took {seconds:.0f} s {where}" if seconds else "no earlier time is known"
+        took = took if again else "nothing is run, all is read and hashed"
+        free = shutil.disk_usage(self.tree).free
+        cost = f"{size / 1e6:.1f} MB on disk ({free / 1e6:.0f} MB are free)"
+        print(f"{len(self.stages)} stages, {cost}; {took}; in {self.tree}", flush=True)
+        if size > free:
+            raise commit.NotVerifiable(f"it takes {cost}: no room in {self.tree.parent}")
 
     def _dvc(self, *arguments: str) -> dvc.Run:
         command = [str(self.python), "-m", "dvc", *arguments]
-        return dvc.follow(guard.popen(command, cwd=self.tree, env=self._environment(), **dvc.PIPES), say=print)
+        pipes = {**dvc.PIPES, "stderr": subprocess.STDOUT}  # what went wrong belongs to the verdict
+        return dvc.follow(guard.popen(command, cwd=self.tree, env=self._environment(), **pipes), say=print)
 
     def _environment(self) -> dict[str, str]:
         paths = {"PATH": os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])}
@@ -228,7 +281,8 @@ def _why_stale(entries: list[Any]) -> str:
     return ""
 
 
-def _recorded_seconds() -> dict[str, float]:
+def _seconds_here() -> dict[str, float]:
+    """Seconds of each stage's last run in this clone."""
     from flows.repro import TIMES
 
     if not TIMES.exists():
@@ -237,28 +291,6 @@ def _recorded_seconds() -> dict[str, float]:
     return {name: float(entry["seconds"]) for name, entry in stages.items()}
 
 
-def load_tolerances() -> dict[str, float]:
-    """How far reruns were seen to differ, by metric; what is not listed must be equal."""
-    return dict(json.loads(TOLERANCES.read_text(encoding="utf-8"))) if TOLERANCES.exists() else {}
-
-
-def present_environment() -> dict[str, Any]:
-    """This machine, as far as it can change a float."""
-    import importlib.metadata
-
-    model = ""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    packages = {}
-    for name in ("torch", "numpy", "pillow", "nltk", "onnxruntime"):
-        try:
-            packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            packages[name] = "absent"
-    return {
-        "cpu": model or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **packages,
-    }
+def _metrics_in(path: Path) -> dict[str, Any]:
+    """{metric: value} of a file that evaluate or report wrote; empty where there is none."""
+    return dict(json.loads(path.read_text(encoding="utf-8")).get("metrics", {})) if path.exists() else {}

@@ -32,6 +32,8 @@ class Verdict:
     stages: list[Row] = field(default_factory=list)
     metrics: list[Row] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
+    tolerances: dict[str, str] = field(default_factory=dict)
+    """Of each dataset: where its tolerances come from."""
     seconds: float = 0.0
 
     @property
@@ -49,6 +51,7 @@ class Verdict:
         rows = [*self.stages, *self.metrics]
         width = max((len(row.name) for row in rows), default=0)
         lines = [f"{row.name:<{width}}  {row.verdict}{f': {row.detail}' if row.detail else ''}" for row in rows]
+        lines += [f"tolerances of {dataset}: {source}" for dataset, source in self.tolerances.items()]
         return "\n".join([*lines, "", self.sentence()])
 
     def sentence(self) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows import commit, storage
+from flows.reproducing import Reproduction
+from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from tests import tiny_repository as tiny
 from tests.tiny_repository import textgan
@@ -36,6 +39,22 @@ def test_a_pushed_result_is_restored_and_its_metrics_are_identical(repository):
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(verdict_of(place, sha)["stages"].values()) == {RESTORED}
     assert set(verdict_of(place, sha)["metrics"].values()) == {IDENTICAL}
+    said = done.stdout.splitlines()
+    assert "MB on disk" in said[0] and "took" in said[0]  # time and disk before anything is done
+    assert re.match(r"\s+recorded\s+here$", said[1]), said[1]
+    whole = json.loads((place / storage.STATE / "verdicts" / sha[:12] / "verdict.json").read_text())
+    assert whole["environment"]["recorded"] == whole["environment"]["present"] != {}
+    assert whole["exit_code"] == 0
+
+
+@pytest.mark.slow
+def test_hashes_measures_nothing_and_says_so(repository):
+    place, sha = repository
+    done = textgan(place, "reproduce", sha, "--verify", "hashes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = verdict_of(place, sha)
+    assert set(rows["stages"].values()) == set(rows["metrics"].values()) == {RESTORED}
+    assert "nothing is run" in done.stdout.splitlines()[0]
 
 
 @pytest.mark.slow
@@ -83,6 +102,92 @@ def test_a_commit_without_a_lock_cannot_be_verified(repository):
     done = textgan(place, "reproduce", f"{sha}~1")
     assert done.returncode == 2
     assert "nobody recorded a result" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_commit_from_before_the_present_layout_cannot_be_verified(repository):
+    place, _sha = repository
+    tree = tiny.git(place, "hash-object", "-t", "tree", "-w", "/dev/null")
+    sha = tiny.git(place, "commit-tree", tree, "-m", "an empty beginning")
+    done = textgan(place, "reproduce", sha)
+    assert done.returncode == 2
+    assert "the commit has no dvc.yaml: it is from before the present layout" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_shallow_clone_reproduces_what_it_has_and_says_what_it_lacks(repository, tmp_path):
+    place, sha = repository
+    shallow = tmp_path / "shallow"
+    tiny.git(place, "clone", "-q", "--depth", "1", place.as_uri(), str(shallow))
+    assert textgan(shallow, "storage", "attach", str(place)).returncode == 0
+    done = textgan(shallow, "reproduce", "HEAD", "--verify", "hashes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    if tiny.git(place, "rev-parse", "HEAD") == sha:
+        sha = tiny.git(place, "rev-parse", "HEAD~1")
+    done = textgan(shallow, "reproduce", sha)
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("error: commit") and "git fetch --unshallow" in line
+
+
+@pytest.fixture
+def reproduction(tmp_path: Path) -> Reproduction:
+    """A worktree of one dataset `d`, of whose stages only the record is there."""
+    made = Reproduction.__new__(Reproduction)
+    made.tree, made.datasets = tmp_path, ["d"]
+    made.lock = {
+        "images@d": {"deps": [], "outs": [{"path": "data/images/d", "md5": "0.dir"}]},
+        "train@d": {"deps": [{"path": "data/images/d"}], "outs": [{"path": "models/d", "md5": "1.dir"}]},
+        "evaluate@d": {"deps": [{"path": "models/d"}], "outs": [{"path": "data/evaluation/d", "md5": "2.dir"}]},
+        "page": {"deps": [{"path": "data/evaluation/d"}], "outs": []},
+    }
+    made.recorded, made.present = {"cpu": "one"}, {"cpu": "another"}
+    return made
+
+
+def test_metrics_are_those_of_the_evaluation_and_not_of_the_committed_file(reproduction):
+    """metrics/D.json is what the commit says; what was measured now lies in the out of evaluate@D."""
+    for place, value in (("metrics/d.json", 1.0), ("data/evaluation/d/metrics.json", 2.0)):
+        (reproduction.tree / place).parent.mkdir(parents=True)
+        (reproduction.tree / place).write_text(json.dumps({"metrics": {"kid": value}}))
+    assert reproduction._measured("d") == {"kid": 2.0}
+    reproduction.metrics = {"d": {"kid": 1.0}}
+    reproduction.tolerances = {"d": Tolerances("", {"kid": 0.5})}
+    [row] = reproduction._compared_metrics("d")
+    assert row.verdict == DIFFERENT and "commit 1, now 2, tolerance 0.5" in row.detail
+
+
+@pytest.mark.parametrize(
+    ("metric", "present", "images", "expected"),
+    [
+        (CLOSE, "another", IDENTICAL, [IDENTICAL, CLOSE, CLOSE, CLOSE]),
+        (CLOSE, "one", IDENTICAL, [IDENTICAL, DIFFERENT, DIFFERENT, DIFFERENT]),
+        (DIFFERENT, "another", IDENTICAL, [IDENTICAL, DIFFERENT, DIFFERENT, DIFFERENT]),
+        (CLOSE, "another", DIFFERENT, [DIFFERENT, CLOSE, CLOSE, CLOSE]),
+    ],
+)
+def test_other_bytes_are_excused_only_on_another_machine_within_tolerance(
+    reproduction, metric, present, images, expected
+):
+    """And never those of a stage that has no floats: images are the same everywhere."""
+    reproduction.present = {"cpu": present}
+    words = [images, DIFFERENT, DIFFERENT, DIFFERENT]
+    rows = [Row(name, word) for name, word in zip(reproduction.lock, words, strict=True)]
+    verdict = Verdict("0" * 40, "from raw", rows, [Row("d:kid", metric)])
+    assert [row.verdict for row in reproduction._excused(verdict)] == expected
+
+
+def test_another_export_is_refused_by_its_digest(reproduction):
+    """Before any stage runs, both digests named."""
+    place = reproduction.tree / "data" / "exports" / "d" / "cat" / "data.mdb"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"one export")
+    right = commit.dvc_hash(reproduction.tree / "data/exports/d")[0]
+    for md5, word in ((right, IDENTICAL), ("f" * 32 + ".dir", DIFFERENT)):
+        reproduction.lock["ingest@d"] = {"deps": [{"path": "data/exports/d", "md5": md5}]}
+        [row] = reproduction._export_rows({"d/cat": place.parent})
+        assert row.verdict == word
+        assert word == IDENTICAL or (right in row.detail and md5 in row.detail)
 
 
 def test_an_unknown_commit_is_one_line(tiny_repository):
