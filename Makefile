@@ -1,7 +1,7 @@
 # `make repro` and `make test` do everything from a bare clone, the environment included. Nothing is installed outside it.
 PY := .venv/bin/python
 export PYTHONHASHSEED := 0
-.PHONY: help setup setup-dev lock lint types floors test test-slow bench repro server server-stop clean
+.PHONY: help setup setup-dev lock lint audit types floors test test-slow bench repro server worker server-stop clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -13,6 +13,8 @@ lock: setup-dev ## resolve both lock files anew
 	scripts/lock.sh
 lint: setup-dev ## style and security
 	$(PY) -m ruff check . && $(PY) -m bandit -q -ll -c pyproject.toml -r textgan pipeline flows
+audit: setup ## known vulnerabilities of the locked packages (asks the internet)
+	@$(PY) scripts/audit.py requirements.lock
 types: setup-dev ## mypy
 	$(PY) -m mypy
 floors: setup-dev ## who may import whom
@@ -27,6 +29,8 @@ repro: setup ## the whole graph: pictures, metrics, report, artifacts
 	@.venv/bin/textgan repro
 server: setup ## a Prefect server on loopback, workers, deployments
 	@$(PY) -m flows.server start
+worker: setup ## this machine's workers for the server at PREFECT_API_URL
+	@$(PY) -m flows.server worker
 server-stop: ## end server and workers
 	@$(PY) -m flows.server stop
 clean: ## what the stages made (the DVC cache and the storage stay)

@@ -67,6 +67,8 @@ SUMMARIES = {
     "publish": "this commit's result as an immutable release in the storage",
     "releases": "list the releases of the storage, or check one",
     "fetch-release": "a release as a directory, every file verified",
+    "compare": "metrics, curves and grids of two commits side by side",
+    "share": "a short-lived URL for one file of a release",
     "lineage": "which data, parameters, code and commit made a file",
 }
 """One line each, kept here so that the listing imports nothing."""

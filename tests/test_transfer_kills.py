@@ -1,0 +1,147 @@
+"""Ten kills at random moments in push, in pull and in publish: whole objects or none, and the next try completes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import dvc_program, releases, storage, storage_check
+from flows.remote import load_remote
+from tests import tiny_repository as tiny
+from tests import toy_graph
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+KILLS = 10
+FILES = 40
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A repository with its running storage."""
+    with tiny.with_result(tmp_path_factory.mktemp("kills") / "tiny") as (place, _sha):
+        yield place
+
+
+def timed(command: list[str], place: Path) -> float:
+    """Seconds of a whole run."""
+    start = time.monotonic()
+    done = subprocess.run(command, cwd=place, env=dvc_program.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return time.monotonic() - start
+
+
+def kill_at_random_moments(command: list[str], place: Path, seconds: float, check: Callable[[], None]) -> int:
+    """Start a command KILLS times and end its process group by SIGKILL within the time of a whole run; those ended."""
+    moments, killed = random.Random(0), 0
+    for _ in range(KILLS):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, cwd=place, env=dvc_program.environment(), start_new_session=True, **quiet)
+        time.sleep(moments.uniform(0.3, 1.0) * seconds)
+        killed += process.poll() is None
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        check()
+    return killed
+
+
+def new_files(place: Path, name: str) -> Path:
+    """A directory of FILES files whose bytes no other has, added to DVC."""
+    out = place / "out" / name
+    out.mkdir(parents=True)
+    for number in range(FILES):
+        (out / f"{number:03d}.bin").write_bytes(hashlib.sha256(f"{name}{number}".encode()).digest() * (1 << 13))
+    command = dvc_program.command("add", "-q", f"out/{name}")
+    (place / ".gitignore").write_text("/pids\n.state\n/runs\n")
+    timed(command, place)
+    return out
+
+
+def whole(place: Path) -> dict[str, str]:
+    """What is wrong with the stored objects of a repository's storage; what is not pushed yet is not asked for."""
+    remote = load_remote(place / storage.PLACE)
+    assert remote is not None
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        return {key: why for key, why in storage_check.check(remote).wrong.items() if why.startswith("damaged")}
+    finally:
+        os.chdir(before)
+
+
+def cache_is_whole(place: Path) -> bool:
+    """Whether each cached object has the bytes of its name."""
+    cache = place / ".dvc" / "cache" / "files" / "md5"
+    return all(
+        hashlib.md5(path.read_bytes()).hexdigest() == (path.parent.name + path.name).removesuffix(".dir")
+        for path in cache.glob("??/*")
+        if len(path.name.removesuffix(".dir")) == 30
+    )
+
+
+def test_push(repository: Path) -> None:
+    new_files(repository, "first")
+    seconds = timed(dvc_program.command("push", "out/first.dvc"), repository)
+    new_files(repository, "second")
+    command = dvc_program.command("push", "out/second.dvc")
+
+    def check() -> None:
+        assert whole(repository) == {}
+
+    assert kill_at_random_moments(command, repository, seconds, check) > 0
+    timed(command, repository)
+    remote = load_remote(repository / storage.PLACE)
+    assert remote is not None
+    store = releases.Store(remote)
+    keys = {key.removeprefix(f"{remote.prefix}/") for key, _, _ in store.listed(remote.prefix)}
+    for path in (repository / "out" / "second").iterdir():
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        assert f"files/md5/{md5[:2]}/{md5[2:]}" in keys
+    check()
+
+
+def test_pull(repository: Path) -> None:
+    out = new_files(repository, "third")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    timed(dvc_program.command("push", "out/third.dvc"), repository)
+    command = dvc_program.command("pull", "out/third.dvc")
+
+    def forget() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(repository / ".dvc" / "cache")
+
+    def check() -> None:
+        assert cache_is_whole(repository)
+
+    forget()
+    seconds = timed(command, repository)
+    forget()
+    assert kill_at_random_moments(command, repository, seconds, check) > 0
+    timed(command, repository)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_publish(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = toy_graph.store(monkeypatch)
+    textgan = str(Path(sys.executable).with_name("textgan"))
+    seconds = timed([textgan, "publish", "--tag", "timed"], Path.cwd())
+    command = [textgan, "publish", "--tag", "killed"]
+
+    def check() -> None:
+        found = store.read_index("killed")
+        assert found is None or releases.damaged(store, found[0]) == []
+        assert releases.damaged(store, store.need_index("whole")[0]) == []
+
+    assert kill_at_random_moments(command, Path.cwd(), seconds, check) > 0
+    timed(command, Path.cwd())
+    assert releases.damaged(store, store.need_index("killed")[0]) == []
