@@ -25,6 +25,8 @@ LOCK_FILE = Path("dvc.lock")
 RUNNING = re.compile(r"^Running stage '(.+)':$")
 SKIPPED = re.compile(r"^Stage '(.+)' didn't change, skipping$")
 RESTORED = re.compile(r"^Stage '(.+)' is cached - skipping run, checking out outputs$")
+PULLED = re.compile(r"^Pulling data for stage: '(.+)'$")
+HOW = ((RUNNING, "ran"), (SKIPPED, "unchanged"), (RESTORED, "restored"), (PULLED, "restored"))
 HINTS = re.compile(r"^(To track the changes with git|To enable auto staging|Use `dvc push`|\tgit add|\tdvc config)")
 """DVC's advice to people who type its commands."""
 
@@ -101,7 +103,7 @@ def follow(process: subprocess.Popen[str], say: Say, on_stage: OnStage = lambda 
         assert process.stdout is not None
         for line in process.stdout:
             line = line.rstrip("\n")
-            for pattern, how in ((RUNNING, "ran"), (SKIPPED, "unchanged"), (RESTORED, "restored")):
+            for pattern, how in HOW:
                 if match := pattern.match(line):
                     close()
                     current = (match[1], how, time.monotonic())

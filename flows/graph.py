@@ -16,6 +16,8 @@ class Stage:
     name: str
     waits_for: tuple[str, ...]
     meta: dict[str, Any] = field(default_factory=dict)
+    deps: tuple[str, ...] = ()
+    """Paths that it reads, as dvc.yaml has them."""
 
     @property
     def pool(self) -> str:
@@ -45,8 +47,12 @@ class Graph:
         return names
 
 
-def read(root: Path, targets: list[str] | None = None) -> Graph:
-    """The graph of the repository at `root`, or the part that `targets` need. Raises UserError where DVC refuses it."""
+def read(root: Path, targets: list[str] | None = None, pools: frozenset[str] | None = None) -> Graph:
+    """The graph of the repository at `root`, or the part that `targets` need. Raises UserError where DVC refuses it.
+
+    Where a stage's pool is none of `pools`, another machine runs it: then data that is missing here does not make a
+    stage stale, for dvc.lock names it and the storage has it.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -58,12 +64,17 @@ def read(root: Path, targets: list[str] | None = None) -> Graph:
                     _name(stage),
                     tuple(sorted(_name(above) for above in found.successors(stage) if not above.is_data_source)),
                     stage.meta or {},
+                    tuple(sorted({str(dep.def_path) for dep in stage.deps})),
                 )
                 for stage in found.nodes
                 if not stage.is_data_source
             }
             status = repo.status()
             stale = {stage: status[key] for key, stage in _addresses(found).items() if key in status and status[key]}
+            if pools is not None and any(stage.pool not in pools for stage in stages.values()):
+                made = {out.def_path: out.hash_info for stage in found.nodes for out in stage.outs}
+                recorded = {_name(stage) for stage in found.nodes if _is_recorded(stage, made)}
+                stale = {name: why for name, why in stale.items() if name not in recorded or not _only_missing(why)}
     except DvcException as error:
         raise UserError(f"dvc.yaml: {error}") from None
     for target in targets or []:
@@ -72,6 +83,20 @@ def read(root: Path, targets: list[str] | None = None) -> Graph:
     wanted = _needed(stages, targets) if targets else set(stages)
     order = [name for name in _ordered(stages) if name in wanted]
     return Graph({name: stages[name] for name in order}, {name: stale[name] for name in order if name in stale})
+
+
+def _is_recorded(stage: Any, made: dict[str, Any]) -> bool:
+    """Whether dvc.lock has the stage, with deps that are what it records of the stages above."""
+    known = all(one.hash_info for one in [*stage.deps, *stage.outs])
+    return known and all(made.get(dep.def_path, dep.hash_info) == dep.hash_info for dep in stage.deps)
+
+
+def _only_missing(why: list[Any]) -> bool:
+    """Whether DVC's reasons are all that a file which dvc.lock records is not here."""
+    changes = [
+        state for entry in why if isinstance(entry, dict) for states in entry.values() for state in states.values()
+    ]
+    return all(isinstance(entry, dict) for entry in why) and set(changes) <= {"deleted", "not in cache"}
 
 
 def _name(stage: Any) -> str:

@@ -6,11 +6,8 @@ no stage and calls no stage code: each stale stage of DVC's graph is one task, `
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
-import threading
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -19,66 +16,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, exports, graph, guard, locks, showing, storage
+from flows import ROOT, exports, graph, locks, showing, storage
 from flows import dvc_program as dvc
 from flows.repro import committed_lock, push_if_needed
-from flows.stopping import Stop
-from textgan import local
+from flows.stage import POOLS, RUN_LOCK, run_stage, stop
 from textgan.errors import UserError, fail
-from textgan.files import STATE
 
-local.apply()
-SLOTS = int(os.environ.get("TEXTGAN_SLOTS", "2"))
-"""Stages side by side on this machine; how fast, not what."""
 MAX_WAITING = 64
 """Threads of a run: one for each task, most of which wait for the stages above them or for a slot."""
-RUN_LOCK = ROOT / STATE / "flow.lock"
-"""Held by the one flow run that works in this repository, whoever started it, and by all that it started."""
-stop = Stop()
-slots = threading.BoundedSemaphore(SLOTS)
-
-
-@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def run_stage(name: str, stage: graph.Stage, force: bool, pull: bool, held: list[int]) -> dvc.Outcome:
-    """`dvc repro -s NAME`, once: a deterministic failure stays a failure. `held` are the run's own locks."""
-    log = get_run_logger()
-    gpu = [locks.acquire(locks.gpu_path(), "the GPU", stop.check, log.info)] if stage.pool == "gpu" else []
-    try:
-        with _slot():
-            result = dvc.run(
-                "repro",
-                *(["--force"] if force else []),
-                *(["--pull"] if pull else []),
-                "-s",
-                name,
-                say=log.info,
-                timeout_seconds=stage.timeout_seconds,
-                cwd=ROOT,
-                merge_errors=True,
-                on_start=stop.watch,
-                keep_open=(*held, *gpu),
-            )
-    finally:
-        for descriptor in gpu:
-            os.close(descriptor)
-    stop.check()
-    if result.code == guard.TIMED_OUT:
-        raise RuntimeError(f"{name}: ended after timeout_seconds {stage.timeout_seconds:g} of its meta in dvc.yaml")
-    if result.code != 0:
-        raise RuntimeError(f"{name}: exit {result.code}: {' | '.join(result.tail[-3:])}")
-    return result.stages.get(name, dvc.Outcome("unchanged", 0.0))
-
-
-@contextlib.contextmanager
-def _slot() -> Iterator[None]:
-    """One of this machine's places for a stage; raises where the run is stopped while it waits."""
-    while not slots.acquire(timeout=locks.POLL_SECONDS):
-        stop.check()
-    try:
-        stop.check()
-        yield
-    finally:
-        slots.release()
 
 
 @task(task_run_name="push", retries=3, retry_delay_seconds=[2, 10, 60], cache_policy=NO_CACHE, persist_result=False)
@@ -111,7 +56,7 @@ def _bring_up_to_date(
 ) -> dict[str, str]:
     log = get_run_logger()
     exports.link_all()
-    found = graph.read(ROOT, targets)
+    found = graph.read(ROOT, targets, POOLS)
     names = found.to_run(force)
     log.info("%d stages, %d to run: %s", len(found.stages), len(names), ", ".join(names) or "none")
     outcomes = {name: dvc.Outcome("unchanged", 0.0) for name in found.stages if name not in names}
@@ -135,7 +80,7 @@ def _bring_up_to_date(
 def _run_stages(
     found: graph.Graph, names: list[str], force: bool, pull: bool, held: list[int]
 ) -> dict[str, dvc.Outcome]:
-    """One task for each stage; a stage starts when those that it waits for are done, and not after a failed one."""
+    """One task for each stage, here or elsewhere; it starts when those before it are done, not after a failed one."""
     futures: dict[str, PrefectFuture[dvc.Outcome]] = {}
     for name in names:
         stage = found.stages[name]
@@ -145,6 +90,7 @@ def _run_stages(
             force,
             pull,
             held,
+            [above for above in stage.waits_for if found.stages[above].pool not in POOLS],
             wait_for=[futures[above] for above in stage.waits_for if above in futures],
         )
     outcomes: dict[str, dvc.Outcome] = {}

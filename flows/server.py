@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ import typer
 
 from flows import ROOT, daemon
 from flows.seaweed import PORTS, is_free
+from textgan import local
 from textgan.errors import UserError, program
 from textgan.files import write_bytes
 
@@ -38,18 +40,46 @@ LOST_AFTER = timedelta(seconds=100)
 
 def start() -> None:
     """Start what does not run, register the deployments, and print the addresses."""
+    local.apply()
     url = _server()
     environment = _environment(url)
     os.environ.update(environment)  # before Prefect is first imported
     asyncio.run(_prepare())
     _deploy(environment)
-    for pool, limit in POOLS.items():
+    started = _workers(environment)
+    print(f"Prefect: {url.removesuffix('/api')} (workers of {', '.join(started)}; logs in {HOME})")
+    print(f"For the prefect command: export PREFECT_API_URL={url} PREFECT_HOME={HOME}")
+
+
+def worker() -> None:
+    """Start this machine's workers for a server that runs elsewhere, whose address is PREFECT_API_URL."""
+    local.apply()
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        raise UserError(
+            "PREFECT_API_URL is not set; it must be the address that `make server` printed, or a tunnel to it"
+        )
+    if not _healthy(url):
+        raise UserError(f"PREFECT_API_URL is {url}; no Prefect server answers there")
+    started = _workers(_environment(url))
+    print(f"Prefect: workers of {', '.join(started)} for {url} (logs in {HOME})")
+
+
+def _workers(environment: dict[str, str]) -> list[str]:
+    """A worker for each pool that this machine serves; those that run already stay."""
+    served = [pool for pool in POOLS if pool in environment.get("TEXTGAN_POOLS", "cpu,gpu").split(",")]
+    if not served:
+        raise UserError(f"TEXTGAN_POOLS is {environment['TEXTGAN_POOLS']!r}; it must name some of {', '.join(POOLS)}")
+    # The runs' own processes get it: it is where this machine has the repository. No worker talks to the database.
+    private = {name: value for name, value in environment.items() if not name.startswith("PREFECT_API_DATABASE_")}
+    private |= {"TEXTGAN_HERE": str(ROOT)}
+    for pool in served:
         record = HOME / f"worker-{pool}.json"
         if daemon.find(record) is None:
-            command = [*PREFECT, "worker", "start", "--pool", pool, "--name", f"textgan-{pool}", "--limit", str(limit)]
-            daemon.spawn(record, command, HOME / f"worker-{pool}.log", environment, ROOT)
-    print(f"Prefect: {url.removesuffix('/api')} (work pools {', '.join(POOLS)}; logs in {HOME})")
-    print(f"For the prefect command: export PREFECT_API_URL={url} PREFECT_HOME={HOME}")
+            name, limit = f"textgan-{socket.gethostname()}-{pool}", str(POOLS[pool])
+            command = [*PREFECT, "worker", "start", "--pool", pool, "--name", name, "--limit", limit]
+            daemon.spawn(record, command, HOME / f"worker-{pool}.log", private, ROOT)
+    return served
 
 
 def stop() -> None:
@@ -176,4 +206,5 @@ if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(start)
     app.command()(stop)
+    app.command()(worker)
     program(app)

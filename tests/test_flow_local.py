@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import tiny_repository as tiny
-from tests.test_flow_server import FLOWS, edit_seed
+from tests.flow_server import FLOWS, edit_seed
 
 
 @pytest.mark.slow

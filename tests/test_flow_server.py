@@ -1,23 +1,14 @@
 """A real Prefect server and real workers: a cron run happens; cancels and kills leave nothing and lose nothing.
 
-One server for the whole file; the tests build on each other in their order. The server is asked over HTTP: each
-prefect command would cost seconds of its own.
+One server for the whole file; the tests build on each other in their order.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -25,102 +16,15 @@ import yaml
 
 from flows import daemon, graph
 from tests import tiny_repository as tiny
+from tests.flow_server import FLOWS, OVER, Server, edit_seed, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-FLOWS = Path(__file__).parents[1] / "flows"
 PICTURE = b"\x89PNG stands for a grid of samples"
-OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-PATIENCE_SECONDS = 900
-"""For machines that others keep busy; a quiet one needs a minute at most for anything here."""
-
-
-class Server:
-    """The tiny repository with its server."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.home = place / ".state" / "prefect"
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        self.environment = {**clean, "TEXTGAN_GPU_LOCK": str(place / ".state" / "gpu")}
-
-    def call(self, *arguments: str) -> str:
-        """Run a module of the repository; its output."""
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=self.place, env=self.environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request to the server's API."""
-        url = (self.home / "url").read_text() + path
-        assert url.startswith("http://127.0.0.1:")
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=120) as reply:
-                    text = reply.read()
-                return json.loads(text) if text else None
-            except urllib.error.HTTPError as error:  # SQLite was busy for too long: Prefect's own clients ask again too
-                if error.code != 503 or time.monotonic() > deadline:
-                    raise
-                time.sleep(1)
-
-    def deployment(self) -> str:
-        return str(self.ask("GET", "/deployments/name/pipeline/pipeline")["id"])
-
-    def runs(self) -> list[dict[str, Any]]:
-        """Flow runs that have begun, oldest first."""
-        runs = self.ask("POST", "/flow_runs/filter", {"sort": "START_TIME_ASC"})
-        return [run for run in runs if run["state_type"] != "SCHEDULED"]
-
-    def state_of(self, run: str) -> str:
-        return str(self.ask("GET", f"/flow_runs/{run}")["state_type"])
-
-    def submit(self) -> str:
-        """Start a run by hand; its id."""
-        return str(self.ask("POST", f"/deployments/{self.deployment()}/create_flow_run", {})["id"])
-
-    def cancel(self, run: str) -> None:
-        """What the UI's button does."""
-        self.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-
-    def started(self) -> list[str]:
-        """The outs of all stages that were ever started, in order."""
-        file = self.place / "pids"
-        return [line.split()[1] for line in file.read_text().splitlines()] if file.exists() else []
-
-    def at_work(self) -> list[int]:
-        """Pids of living stage programs and DVC commands of this repository."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.cwd() == str(self.place) and {"dvc", "work.py"} & set(process.cmdline()):
-                    found.append(process.pid)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return found
-
-    def asleep(self) -> bool:
-        """Whether the stage that was told to sleep does."""
-        return bool(self.started()) and self.started()[-1].endswith("middle-one") and bool(self.at_work())
-
-
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> float:
-    """Seconds that it took; fails where it never came to hold."""
-    start = time.monotonic()
-    while not holds():
-        assert time.monotonic() - start < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.5)
-    return time.monotonic() - start
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = tiny.make(tmp_path_factory.mktemp("server") / "tiny")
-    (place / "flows").symlink_to(FLOWS)
     prefect = yaml.safe_load((FLOWS.parent / "prefect.yaml").read_text())
     [pipeline] = [deployment for deployment in prefect["deployments"] if deployment["name"] == "pipeline"]
     pipeline["schedules"] = [{"cron": "* * * * *", "timezone": "UTC", "active": True}]
@@ -128,8 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     grid = place / "data" / "evaluation" / "one" / "grid-00.png"
     grid.parent.mkdir(parents=True)
     grid.write_bytes(PICTURE)
-    tiny.commit(place, "a schedule, and a grid")
     server = Server(place)
+    tiny.commit(place, "a schedule, and a grid")
     try:
         server.call("flows.server", "start")
         yield server
@@ -225,10 +129,3 @@ def test_keys_are_in_no_log_parameter_or_artifact(server):
     files = [path for path in server.home.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in files)
     assert [path for path in files if secret in path.read_bytes()] == []
-
-
-def edit_seed(place: Path, seed: int) -> None:
-    """Make the stages of dataset one stale."""
-    value = yaml.safe_load((place / "params.yaml").read_text())
-    value["draw"]["one"]["seed"] = seed
-    (place / "params.yaml").write_text(yaml.safe_dump(value))

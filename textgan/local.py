@@ -20,6 +20,7 @@ KEYS = {
     "device": "cpu or cuda, for training and evaluation",
     "processes": "processes of one training (torchrun)",
     "slots": "stages that a flow runs side by side",
+    "pools": "work pools whose stages this machine runs itself, e.g. cpu; the rest go to workers elsewhere",
     "weights": "directory with pretrained weights",
     "lsun_root": "directory with one LSUN export in each of its directories",
     "gpu_lock": "file that guards the GPU; two GPUs, two files",
