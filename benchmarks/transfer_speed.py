@@ -1,0 +1,122 @@
+"""Push and pull of shards: DVC against boto3's transfer manager, same bytes, same storage, in turn.
+
+    python benchmarks/transfer_speed.py [--shards 20] [--mb 8] [--rounds 3] [--out FILE.json]
+
+Starts a storage of its own in a temporary directory. A round is: boto3 up, `dvc push`, boto3 down, `dvc pull`, each
+into or from nothing. The ratio is boto3's seconds over DVC's, transfers alone: what the program takes to start and find
+that there is nothing to do (`dvc push` again) is measured too, said beside it, and taken off. The bar is 0.8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from flows import dvc_program, seaweed, storage
+from flows.remote import Remote, client
+from textgan.errors import program
+from textgan.files import to_json, write_json
+
+THREADS = 10
+"""boto3's own default of concurrent requests."""
+FILES = Path("data/images/d")
+
+
+def main() -> None:
+    """Print one JSON object: median seconds, MB a second and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, default=20)
+    parser.add_argument("--mb", type=float, default=8.0, help="of one shard")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="transfer-") as place, contextlib.chdir(place):
+        subprocess.run(["git", "init", "-q"], check=True)
+        dvc("init", "-q")
+        config = "[core]\n    remote = storage\n['remote \"storage\"']\n    url = s3://dvc/textgan\n    verify = true\n"
+        Path(".dvc/config").write_text(config, encoding="utf-8")
+        Path(".gitignore").write_text(".state\n", encoding="utf-8")
+        try:
+            remote = storage.ensure_started()
+            result = measure(remote, args.shards, round(args.mb * 1e6), args.rounds)
+        finally:
+            seaweed.stop(storage.PLACE)
+    print(to_json(result), end="")
+    if args.out:
+        write_json(args.out, result)
+
+
+def measure(remote: Remote, shards: int, size: int, rounds: int) -> dict[str, object]:
+    """Medians over the rounds."""
+    seconds: dict[str, list[float]] = {name: [] for name in ("boto3 up", "dvc push", "boto3 down", "dvc pull")}
+    idle: dict[str, list[float]] = {"dvc push": [], "dvc pull": []}
+    for number in range(rounds):
+        FILES.mkdir(parents=True)
+        for idx in range(shards):
+            (FILES / f"{idx:05d}.tar").write_bytes(random.Random(f"{number} {idx}").randbytes(size))
+        dvc("add", "-q", FILES.as_posix())
+        seconds["boto3 up"].append(timed(lambda: boto3_up(remote)))
+        seconds["dvc push"].append(timed(lambda: dvc("push", "-q")))
+        idle["dvc push"].append(timed(lambda: dvc("push", "-q")))
+        shutil.rmtree(FILES)
+        shutil.rmtree(".dvc/cache")
+        seconds["boto3 down"].append(timed(lambda: boto3_down(remote)))
+        seconds["dvc pull"].append(timed(lambda: dvc("pull", "-q")))
+        idle["dvc pull"].append(timed(lambda: dvc("pull", "-q")))
+        shutil.rmtree(FILES)
+        shutil.rmtree(".dvc/cache")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    empty = {name: statistics.median(values) for name, values in idle.items()}
+    pairs = {"push": ("boto3 up", "dvc push"), "pull": ("boto3 down", "dvc pull")}
+    return {
+        "shards": shards,
+        "mb": shards * size / 1e6,
+        "seconds": medians,
+        "seconds_with_nothing_to_do": empty,
+        "mb_per_second": {name: shards * size / 1e6 / value for name, value in medians.items()},
+        "ratio": {name: medians[one] / max(medians[two] - empty[two], 1e-9) for name, (one, two) in pairs.items()},
+        "ratio_with_start_up": {name: medians[one] / medians[two] for name, (one, two) in pairs.items()},
+    }
+
+
+def boto3_up(remote: Remote) -> None:
+    """Every shard by the transfer manager, THREADS at a time."""
+    s3 = client(remote)
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda path: s3.upload_file(str(path), remote.bucket, f"plain/{path.name}"), FILES.iterdir()))
+
+
+def boto3_down(remote: Remote) -> None:
+    """Every shard back, into an empty directory that is removed again."""
+    s3 = client(remote)
+    listed = s3.list_objects_v2(Bucket=remote.bucket, Prefix="plain/")["Contents"]
+    with tempfile.TemporaryDirectory(dir=".") as place, ThreadPoolExecutor(THREADS) as pool:
+        names = [(item["Key"], os.path.join(place, Path(item["Key"]).name)) for item in listed]
+        list(pool.map(lambda pair: s3.download_file(remote.bucket, *pair), names))
+
+
+def dvc(*arguments: str) -> None:
+    subprocess.run(dvc_program.command(*arguments), env=dvc_program.environment(), check=True)
+
+
+def timed(action: Callable[[], object]) -> float:
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+if __name__ == "__main__":
+    program(main)
