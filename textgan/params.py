@@ -1,7 +1,8 @@
 """The numbers of a run: params.yaml, typed; an unknown or missing key names file, key, value and rule.
 
-Each section belongs to the stage of its name. What says how fast and where (workers, device,
-addresses) is not here: it comes from the environment (`textgan.local`), so that it makes no stage stale.
+Each section belongs to the stage of its name. Only keys that have a default here may be left out: older
+files and snapshots mean what they meant. What says how fast and where (workers, device, addresses) is not
+here: it comes from the environment (`textgan.local`), so that it makes no stage stale.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from textgan.errors import UserError
 
@@ -190,6 +189,14 @@ class TrainParams:
     """Interval of a row of the curve and of a grid of samples."""
     checkpoint_kimg: float
     """Interval of checkpoints: what a kill can lose at most."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: forward and backward in bfloat16, weights, moments and sums in fp32; for GPUs, on a CPU it is slower."""
+    compile: bool = False
+    """torch.compile of G and of the frozen network; other last bits. Pays on GPUs only."""
+    deterministic: bool = False
+    """On a GPU: the same bits each time on the same machine, slower. On a CPU they are the same anyway."""
+    damaged: Literal["stop", "skip"] = "stop"
+    """skip: images that cannot be read are left out and counted before the training begins."""
 
     def __post_init__(self) -> None:
         for key in ("total_kimg", "g_lr", "d_lr", "tick_kimg", "checkpoint_kimg"):
@@ -280,6 +287,8 @@ class Params:
 
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check a parameter file. Raises UserError with file, key, value and rule."""
+    import yaml  # a bare GPU machine has none, and gets its numbers as JSON
+
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -309,6 +318,8 @@ def from_mapping(cls: type, value: Any, file: str, key: str = "") -> Any:
     arguments = {}
     for field in dataclasses.fields(cls):
         if field.name not in value:
+            if field.default is not dataclasses.MISSING:
+                continue
             raise UserError(f"{file}: {prefix}{field.name} is missing")
         arguments[field.name] = _convert(hints[field.name], value[field.name], file, f"{prefix}{field.name}")
     try:

@@ -2,6 +2,8 @@
 
 To resume, run the same command again. Where several GPUs are visible it starts its own torchrun.
 On a CPU it works with two threads; TEXTGAN_THREADS=N changes that, and the last bits of the result.
+Images of a split stay in memory up to TEXTGAN_DATA_MB MiB (4096), else they are read as they are needed.
+TEXTGAN_TENSORBOARD=1 writes the rows of the curve for TensorBoard, too.
 Unfinished work lives in `.state/unfinished/train/`; what depends on the clock goes to `runs/D/`.
 """
 
@@ -15,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import torch
 from safetensors.torch import save_file
 
 import textgan
-from textgan import checkpoint, distributed, params
+from textgan import acceleration, checkpoint, distributed, params
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
 from textgan.manifest import read_images
@@ -68,22 +71,32 @@ def main(argv: list[str] | None = None) -> None:
 def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, out: Path, runs: Path) -> None:
     """Train from shards and pairs; `out` appears when the training is complete."""
     device = choose_device()
+    acceleration.set_determinism(settings, device)
     distributed.start(device)
+    work = None
     try:
         manifest = read_images(images)
         vocabulary = _read_json(pairs / "vocabulary.json")
         work = unfinished_dir("train", _identity(settings, images, pairs))
         networks = build_networks(settings, manifest.width, manifest.height, len(vocabulary["words"]), device)
-        data = load_split(images, pairs, "train", len(vocabulary["words"]))
+        data = load_split(images, pairs, "train", len(vocabulary["words"]), settings.damaged, device)
         if settings.batch_size > len(data):
             raise UserError(
                 f"params.yaml: datasets.{name}.train.batch_size is {settings.batch_size};"
                 f" it must be at most the {len(data)} images of the train split"
             )
+        data.part = distributed.local_part(settings.batch_size)
+        if device.type == "cuda":  # on a CPU it would take the cores from the networks
+            data.composer = ThreadPoolExecutor(1, "compose")
+        if data.skipped and distributed.rank() == 0:
+            print(
+                f"train: {len(data.skipped)} damaged images are left out; the first: {data.skipped[0]}", file=sys.stderr
+            )
         training = new_training(settings, networks)
         real_features = RealFeatures(data, networks, settings, device)
         resume(training, work)
-        grid = load_split(images, pairs, "select", len(vocabulary["words"]))
+        acceleration.accelerate(networks, settings, device)
+        grid = load_split(images, pairs, "select", len(vocabulary["words"]), settings.damaged)
         Caretaker(training, work, runs, name, grid).run(data, real_features)
         if distributed.rank() == 0:
             snapshot = {
@@ -95,16 +108,33 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 "train": dataclasses.asdict(settings),
                 "vocabulary_sha256": vocabulary["sha256"],
                 "num_words": len(vocabulary["words"]),
-                "max_tokens": max(len(ids) for captions in data.captions for ids in captions),
+                "max_tokens": data.longest_caption,
                 "cur_nimg": training.state.cur_nimg,
                 "nan_steps": training.state.nan_steps,
+                "skipped_images": len(data.skipped),
             }
             with publishing(out) as built:
                 write_snapshot(training, snapshot, built)
                 shutil.copyfile(pairs / "vocabulary.json", built / "vocabulary.json")
             shutil.rmtree(work)
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(
+            f"params.yaml: datasets.{name}.train.batch_size is {settings.batch_size}; the GPU has too little memory for"
+            f" it: lower it, or use more GPUs{_last_checkpoint(work)}"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{error}{_last_checkpoint(work)}") from None
+    except Exception:
+        print(f"train: {name} failed{_last_checkpoint(work)}", file=sys.stderr, flush=True)
+        raise
     finally:
         distributed.stop()
+
+
+def _last_checkpoint(work: Path | None) -> str:
+    """The end of a message: where the training would go on."""
+    place = checkpoint.latest(work) if work is not None else None
+    return f" (the same command goes on from {place})" if place is not None else ""
 
 
 class Caretaker:
@@ -117,6 +147,7 @@ class Caretaker:
         if self.progress is not None and training.state.cur_nimg:
             self.progress.skip(training.state.cur_nimg)
         self.stopping = False
+        self.board = _board(runs, training.state.cur_nimg) if distributed.rank() == 0 else None
         self.started = time.monotonic()
         every = max(1, len(select) // GRID_CAPTIONS)
         chosen = [select.captions[idx * every % len(select)] for idx in range(GRID_CAPTIONS)]
@@ -125,8 +156,11 @@ class Caretaker:
     def run(self, data: TrainingData, real_features: RealFeatures) -> None:
         """The loop, with SIGTERM heard. Raises SystemExit(143) after a checkpoint where it came."""
         before = signal.signal(signal.SIGTERM, self._stop)
+        settings, device = self.training.params, real_features.device
+        after_step = acceleration.in_full_precision(self.__call__, device)
         try:
-            run_loop(self.training, data, real_features, self)
+            with acceleration.precision(settings, device):
+                run_loop(self.training, data, real_features, after_step)
         finally:
             signal.signal(signal.SIGTERM, before)
         if self.stopping:
@@ -169,13 +203,30 @@ class Caretaker:
             "threads": torch.get_num_threads(),
             "processes": distributed.world_size(),
         }
+        device = next(training.networks.G.parameters()).device
+        if device.type == "cuda":
+            line["gpu_mb"] = torch.cuda.max_memory_allocated(device) >> 20
         self.runs.mkdir(parents=True, exist_ok=True)
         with open(self.runs / "clock.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({**line, **state.curve[-1]}) + "\n")
-        device = next(training.networks.G.parameters()).device
+        if self.board is not None:
+            for name, value in {**state.curve[-1], **line}.items():
+                self.board.add_scalar(name, value, state.cur_nimg)
+            self.board.flush()
         z = torch.randn(GRID_SEEDS, training.params.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
         rows = [training.networks.G_ema(z, ids.expand(GRID_SEEDS, -1)) for ids in self.captions[:, None].to(device)]
         contact_sheet([list(to_uint8(row)) for row in rows]).save(self.runs / f"samples-{state.cur_nimg:09d}.png")
+
+
+def _board(runs: Path, cur_nimg: int) -> Any:
+    """TensorBoard's writer where TEXTGAN_TENSORBOARD asks for it; rows after `cur_nimg` are written anew."""
+    if os.environ.get("TEXTGAN_TENSORBOARD", "0") in ("", "0"):
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined]
+    except ImportError:
+        raise UserError("TEXTGAN_TENSORBOARD is set; install the package tensorboard, or unset it") from None
+    return SummaryWriter(str(runs / "tensorboard"), purge_step=cur_nimg)
 
 
 def _passed(cur_nimg: int, num: int, kimg: float) -> bool:
