@@ -10,9 +10,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import ROOT, cards, history, publish, storage
-from flows.pipeline import pipeline
+from flows.pipeline import COMMITTED, pipeline
 from flows.releases import Store
 from textgan import params
+from textgan.errors import UserError
 
 Numbers = dict[str, dict[str, float]]
 """{dataset: {metric: value}}, the headline first, as a release's index has them."""
@@ -65,9 +66,20 @@ def publish_release() -> None:
     publish.publish(tag="")
 
 
+def check_tree() -> None:
+    """Refuse before hours are spent what `publish` would refuse after them: a tree with changes of somebody's."""
+    changed = [line[3:] for line in history.git("status", "--porcelain", "--untracked-files=all").splitlines()]
+    others = [path for path in changed if path.split("/")[0] not in COMMITTED]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise UserError(f"nightly: {others[0]}{more} differs from the commit; commit it, or remove it, first")
+
+
 @flow(name="nightly", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
 def nightly(publish_if_better: bool = True) -> str:
     """The pipeline with its commit, then the comparison; what was decided, in words."""
+    if publish_if_better:
+        check_tree()
     outcomes = pipeline(commit=True)
     publishing, why = compare.submit().result()
     if publishing and publish_if_better:

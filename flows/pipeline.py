@@ -22,6 +22,8 @@ from flows.repro import committed_lock, push_if_needed
 from flows.stage import POOLS, RUN_LOCK, run_stage, stop
 from textgan.errors import UserError, fail
 
+COMMITTED = ("dvc.lock", "metrics", "params.yaml")
+"""What a run commits where it is told to."""
 MAX_WAITING = 64
 """Threads of a run: one for each task, most of which wait for the stages above them or for a slot."""
 
@@ -107,8 +109,11 @@ def _run_stages(
 
 
 def commit_lock(say: dvc.Say) -> None:
-    """Commit dvc.lock, params.yaml and git-tracked metrics where they changed; other changes stay out of it."""
-    paths = [path for path in ("dvc.lock", "metrics", "params.yaml") if (ROOT / path).exists()]
+    """Commit dvc.lock, params.yaml and git-tracked metrics where they changed; other changes stay out of it.
+
+    Raises UserError with git's own words where it refuses (no name and e-mail of the committer, a hook).
+    """
+    paths = [path for path in COMMITTED if (ROOT / path).exists()]
     status = subprocess.run(["git", "status", "--porcelain", "--", *paths], cwd=ROOT, capture_output=True, text=True)
     if not status.stdout.strip():
         say("nothing to commit")
@@ -118,7 +123,10 @@ def commit_lock(say: dvc.Say) -> None:
     changed = sorted(name for name in after if after[name] != before.get(name))
     subprocess.run(["git", "add", "--", *paths], cwd=ROOT, check=True)
     message = f"Pipeline run: {', '.join(changed) or 'no output changed'}"
-    subprocess.run(["git", "commit", "-q", "-m", message, "--", *paths], cwd=ROOT, check=True)
+    command = ["git", "commit", "-q", "-m", message, "--", *paths]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if made.returncode != 0:
+        raise UserError(f"git commit: {' '.join((made.stderr or made.stdout).split())}")
     say(message)
 
 

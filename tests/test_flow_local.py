@@ -55,6 +55,44 @@ def test_nightly_publishes_only_what_is_better_and_nowhere_worse():
     assert not decide({"a": {"other": 1.0}}, old, lower)[0]
 
 
+def test_nightly_refuses_a_dirty_tree_before_anything_runs(tiny_repository, monkeypatch):
+    """What the run itself commits may differ; anything else would be refused by publish hours later."""
+    from flows import nightly, pipeline
+    from textgan.errors import UserError
+
+    monkeypatch.setattr(pipeline, "ROOT", tiny_repository)
+    edit_seed(tiny_repository, 9)
+    nightly.check_tree()
+    (tiny_repository / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"nightly: notes\.txt differs from the commit"):
+        nightly.check_tree()
+
+
+def test_the_lock_is_committed_alone_and_gits_refusal_is_told(tiny_repository, monkeypatch):
+    """Without a name of the committer git refuses: one line, no trace."""
+    from flows import pipeline
+    from textgan.errors import UserError
+
+    monkeypatch.setattr(pipeline, "ROOT", tiny_repository)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    tiny.git(tiny_repository, "config", "user.useConfigOnly", "true")
+    (tiny_repository / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    (tiny_repository / "work.py").write_text("# mine\n")
+    with pytest.raises(UserError, match="git commit: .*[Pp]lease tell me who you are"):
+        pipeline.commit_lock(print)
+    tiny.git(tiny_repository, "config", "user.name", "test")
+    tiny.git(tiny_repository, "config", "user.email", "test@localhost")
+    said: list[str] = []
+    pipeline.commit_lock(said.append)
+    assert said == ["Pipeline run: no output changed"]
+    assert tiny.git(tiny_repository, "show", "--name-only", "--format=", "HEAD") == "dvc.lock"
+    pipeline.commit_lock(said.append)
+    assert said[1:] == ["nothing to commit"]
+
+
 def test_a_sweep_takes_every_combination_and_refuses_nonsense():
     from flows.sweep import name_of, points
     from textgan.errors import UserError
