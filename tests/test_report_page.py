@@ -13,11 +13,15 @@ import pytest
 from textgan.errors import UserError
 from textgan.metrics.sheets import Sheets
 from textgan.plots import Series, line_chart, ticks
+from textgan.report import paper
 from textgan.report.__main__ import main
+from textgan.report.claims import claims
+from textgan.report.figures import write_figures
 from textgan.report.paper import local
 from textgan.report.results import read_results
 
 REPOSITORY = Path(__file__).parents[1]
+FIGURES = ("curves", "facts", "confusion", "samples")
 
 
 def share(value: float) -> dict[str, float]:
@@ -44,6 +48,7 @@ def write_evaluation(directory: Path) -> None:
     ]  # fmt: skip
     fact = {
         "name": "colour", "matched": share(0.9), "shuffled": share(0.1), "shuffled_exact": 0.1, "base_rate": 0.1,
+        "chance": share(0.1),
         "count": 10, "values": ["red", "blue", "(none)"], "confusion": [[5, 0, 0], [1, 4, 0]],
     }  # fmt: skip
     agreement = {
@@ -51,7 +56,7 @@ def write_evaluation(directory: Path) -> None:
         "main_all_right": share(0.9), "real": {"colour": share(1.0)}, "never_measured": [],
         "by_language": {"en": {"colour": share(0.9)}, "es": {"colour": share(0.9)}},
     }  # fmt: skip
-    found = {"value": 0.4, "deviation": 0.01, "low": 0.35, "high": 0.45, "distinct": 900}
+    found = {"value": 0.4, "deviation": 0.01, "low": 0.35, "high": 0.45, "distinct": 900, "chance": share(0.01)}
     value = {
         "format": 1, "dataset": "catcar", "seed": 0, "versions": {"textgan": "0.1.0"}, "numbers": numbers,
         "snapshot": {"cur_nimg": 3000, "width": 16, "height": 16}, "agreement": agreement, "not_computed": {},
@@ -69,6 +74,7 @@ def write_evaluation(directory: Path) -> None:
 def workplace(tmp_path, monkeypatch):
     shutil.copyfile(REPOSITORY / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paper, "write_figures", lambda *_: [])  # seconds of matplotlib; they have a test of their own
     write_evaluation(tmp_path / "data/evaluation/catcar")
     main([])
     return tmp_path
@@ -103,11 +109,47 @@ def test_metrics_in_git_keep_what_was_not_computed(workplace):
     assert value["metrics"]["kid1k_lite2_test"] == 0.2
 
 
+def test_claims_have_a_command_a_result_and_this_machines_time(workplace):
+    """What does not hold says so: the row is there all the same."""
+    result = read_results(Path("data/evaluation/catcar"))
+    rows = {claim.text: claim for claim in claims(result)}
+    assert rows["The words decide the colour"].holds and rows["Pictures find their own captions"].holds
+    assert all("catcar" in claim.command and claim.result for claim in rows.values())
+    result.value["agreement"]["facts"][0]["matched"] = share(0.12)
+    result.value["agreement"]["facts"][0]["shuffled"] = share(0.3)
+    rows = {claim.text: claim for claim in claims(result)}
+    assert rows["The words decide the colour"].holds is False
+    control = rows["The control fails: with shuffled prompts all are within chance"]
+    assert control.holds is False and "colour 30.0% (outside)" in control.result
+    Path("runs").mkdir()
+    Path("runs/stages.json").write_text(json.dumps({"stages": {"evaluate@catcar": {"seconds": 71.6, "how": "ran"}}}))
+    main(["--assemble"])
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    assert page.count('<td class="n">72 s</td>') >= 3 and "<!-- seconds" not in page
+
+
+def test_figures_are_drawn_in_both_languages_with_the_same_bytes(workplace, tmp_path):
+    results = [read_results(Path("data/evaluation/catcar"))]
+    names = []
+    for place in (tmp_path / "once", tmp_path / "again"):
+        place.mkdir()
+        names = write_figures(results, place)
+    assert names == [f"{what}-catcar-{tongue}" for tongue in ("en", "es") for what in FIGURES]
+    for name in names:
+        for suffix in (".pdf", ".png"):
+            payload = (tmp_path / "once" / f"{name}{suffix}").read_bytes()
+            assert payload == (tmp_path / "again" / f"{name}{suffix}").read_bytes() and len(payload) > 1000
+
+
+def test_curves_lie_where_dvc_plots_looks(workplace):
+    assert Path("report/curves/catcar.csv").read_bytes() == Path("data/evaluation/catcar/curve.csv").read_bytes()
+
+
 def test_tables_of_the_paper_speak_both_languages(workplace):
-    english = Path("report/paper/tables-catcar-en.tex").read_text(encoding="utf-8")
-    spanish = Path("report/paper/tables-catcar-es.tex").read_text(encoding="utf-8")
+    english = Path("report/paper/results-catcar-en.tex").read_text(encoding="utf-8")
+    spanish = Path("report/paper/results-catcar-es.tex").read_text(encoding="utf-8")
     assert "0.2" in english and "0,2" in spanish and "Cobertura" in spanish
-    assert english.count("\\toprule") == english.count("\\bottomrule") == 2
+    assert english.count("\\toprule") == english.count("\\bottomrule") == 3
 
 
 def test_a_missing_evaluation_is_one_clear_line(tmp_path):

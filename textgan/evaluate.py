@@ -22,6 +22,7 @@ from textgan.files import publishing, write_json
 from textgan.metrics import beyond, fingerprints
 from textgan.metrics.features import Extractor, Images, LiteExtractor, PatchExtractor, extract_together
 from textgan.metrics.fingerprints import Prints
+from textgan.metrics.kernel import MIN_IMAGES
 from textgan.metrics.listening import Metrics, agreement_numbers, retrieval_numbers
 from textgan.metrics.matcher import MatcherBackbone
 from textgan.metrics.measuring import measurer_of
@@ -33,6 +34,9 @@ from textgan.params import DatasetParams
 from textgan.sampling import Snapshot, generate, load_snapshot
 from textgan.seeds import derive_seed
 from textgan.text import Vocabulary
+
+FEWEST = max(MIN_IMAGES, PatchExtractor.FEWEST)
+"""Images below which some number would mean nothing."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -156,6 +160,10 @@ def keep_records(name: str, model: Path, out: Path) -> None:
 def check(snapshot: Snapshot, vocabulary: Vocabulary, test: Split, train: Split, params: DatasetParams) -> None:
     """Refuse what would give a number that means something else."""
     wanted = params.evaluate.num_images
+    if wanted < FEWEST:
+        raise UserError(
+            f"params.yaml: evaluate.num_images is {wanted}; KID and whitened patches need at least {FEWEST}"
+        )
     for split, name in ((test, "test"), (train, "train")):
         if len(split.keys) < wanted:
             raise UserError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -24,14 +24,19 @@ class Series:
 
 def read_curve(path: Path) -> dict[str, list[tuple[float, float]]]:
     """Columns of `curve.csv` against `cur_nimg`, in kimg; empty cells and what is no number are left out."""
-    columns: dict[str, list[tuple[float, float]]] = {}
     with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            x = float(row["cur_nimg"]) / 1000
-            for name, text in row.items():
-                value = _number(text)
-                if name != "cur_nimg" and value is not None:
-                    columns.setdefault(name, []).append((x, value))
+        return parse_curve(csv.DictReader(file))
+
+
+def parse_curve(rows: Iterable[Mapping[str, str]]) -> dict[str, list[tuple[float, float]]]:
+    """The same from rows that were read already."""
+    columns: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        x = float(row["cur_nimg"]) / 1000
+        for name, text in row.items():
+            value = _number(text)
+            if name != "cur_nimg" and value is not None:
+                columns.setdefault(name, []).append((x, value))
     return columns
 
 

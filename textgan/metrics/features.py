@@ -107,10 +107,13 @@ class PatchExtractor:
     FILTERS = 128
     EPSILON = 1e-3
     """Added to the eigenvalues (pixels in [0, 1]), so that whitening does not blow noise up."""
+    FEWEST = 32
+    """Reference images below which whitening is that of a handful of pictures."""
 
     def __init__(self, reference: Images, seed: int = 0) -> None:
-        if len(reference) < 32:
-            raise UserError(f"patches8: {len(reference)} training images; at least 32 are needed to whiten patches")
+        if len(reference) < self.FEWEST:
+            need = f"at least {self.FEWEST} are needed to whiten patches"
+            raise UserError(f"patches8: {len(reference)} training images; {need}")
         self.name = "patches8"
         self.identity: dict[str, str | int] = {
             "extractor": "patches8",

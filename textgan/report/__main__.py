@@ -3,15 +3,17 @@
 Usage: python -m textgan.report [--assemble]
 
 Two kinds of facts meet on the page. What follows from the commit (metrics, pictures, curves, tables) is written to
-`report/content/`, `report/paper/` and `metrics/`: DVC compares these, and no clock, host or commit is in them. Stage
-times, hardware, commit and dirty flag come from this machine (`runs/stages.json`, git) and are only in
-`report/index.html`, which is no DVC out: content/page.html with the run facts set in. The stage assembles it as its
-last act; `--assemble` does only that, and `textgan repro` calls it at its end, when all times are known.
+`report/content/`, `report/paper/`, `report/curves/` (what `dvc plots` draws) and `metrics/`: DVC compares these, and no
+clock, host or commit is in them. Stage times, hardware, commit and dirty flag come from this machine
+(`runs/stages.json`, git) and are only in `report/index.html`, which is no DVC out: content/page.html with the run facts
+set in. The stage assembles it as its last act; `--assemble` does only that, and `textgan repro` calls it at its end,
+when all times are known.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 from textgan import params as parameters
@@ -34,6 +36,10 @@ def main(argv: list[str] | None = None) -> None:
             (out / "page.html").write_text(page(results, params), encoding="utf-8")
         with publishing(Path("report/paper")) as out:
             write_paper(results, params, out)
+        with publishing(Path("report/curves")) as out:
+            for result in results:
+                if (result.directory / "curve.csv").is_file():
+                    shutil.copyfile(result.directory / "curve.csv", out / f"{result.name}.csv")
         write_metrics(results, Path("metrics"))
     print(f"report: {assemble()}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from html import escape
 from pathlib import Path
@@ -17,6 +18,8 @@ CONTENT = Path("report/content/page.html")
 INDEX = Path("report/index.html")
 TIMES = Path("runs/stages.json")
 PLACE = "<!-- run facts -->"
+SECONDS = re.compile("<!-- seconds of ([a-z]+@[A-Za-z0-9_-]+) -->")
+"""Where the page waits for a stage's seconds."""
 
 
 def assemble() -> Path:
@@ -25,6 +28,8 @@ def assemble() -> Path:
         content = CONTENT.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{CONTENT}: no such file; the stage report writes it (`dvc repro report`)") from None
+    times = {name: f"{seconds:.0f} s" for name, seconds, _ in stage_times()}
+    content = SECONDS.sub(lambda match: times.get(match[1], "–"), content)
     write_bytes(INDEX, content.replace(PLACE, run_facts(), 1).encode())
     return INDEX
 

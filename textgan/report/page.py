@@ -13,6 +13,7 @@ from PIL import Image
 from textgan.params import Params
 from textgan.plots import line_chart, series_of
 from textgan.report.assemble import PLACE
+from textgan.report.claims import SECONDS, claims
 from textgan.report.results import EXTRACTORS, LABELS, Results
 
 TEMPLATES = Path(__file__).parent
@@ -66,6 +67,7 @@ def dataset_view(result: Results, params: Params) -> dict[str, Any]:
         "captions": result.captions,
         "images": result.images,
         "pairs": result.pairs,
+        "claims": [{"claim": claim, "seconds": Markup(SECONDS.format(claim.stage))} for claim in claims(result)],
         "matrices": (value.get("agreement") or {}).get("facts", []),
     }
 

@@ -1,0 +1,137 @@
+"""Does the training listen to its captions? Real ones against captions of random images, at equal budget.
+
+`python benchmarks/shuffled_captions.py [D] [--kimg 34] [--images 1000] [--agreement 600] [--work DIR] [--seed 0]`
+reads data/images/D, data/pairs/D, data/captions/D, models/D-matcher and params.yaml of the present directory (after
+`make repro`), trains D twice in DIR (the same parameters, but `captions: shuffled` in one), evaluates both with the
+stage's own program, and prints for each fact and for R-precision the score with the interval of chance.
+
+Expected, and the exit code says whether it came out: every score of the shuffled training lies within its interval of
+chance, no main fact nor R-precision of the real one does. Six intervals of 95 % miss by luck in one run of four, so the
+verdict widens them to 95 % for all together (Bonferroni); both are printed.
+What was trained is kept in DIR: the same command again goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import yaml
+
+from textgan.errors import UserError, program
+from textgan.files import write_json
+
+KINDS = ("matched", "shuffled")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, evaluate, print; exit code 0 where the control fails and the real training does not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", nargs="?", default="catcar")
+    parser.add_argument("--kimg", type=float, help="of each training; that of params.yaml by default")
+    parser.add_argument("--images", type=int, help="evaluate.num_images; that of params.yaml by default")
+    parser.add_argument("--agreement", type=int, help="evaluate.agreement_images; that of params.yaml by default")
+    parser.add_argument("--seed", type=int, help="of the training; that of params.yaml by default")
+    parser.add_argument("--work", type=Path, default=Path("build/shuffled-captions"))
+    args = parser.parse_args(argv)
+    results = {kind: run(kind, args) for kind in KINDS}
+    rows = [row for kind in KINDS for row in verdicts(kind, results[kind])]
+    for row in rows:
+        print(
+            f"{row['captions']:<9} {row['score']:<12} {row['value']:>6.1%}  chance {row['chance']:.1%}"
+            f" [{row['low']:.1%}, {row['high']:.1%}], for all together [{row['wide_low']:.1%}, {row['wide_high']:.1%}]"
+            f"  {'chance' if row['is_chance'] else 'beyond chance'}"
+        )
+    as_told = all(row["is_chance"] == (row["captions"] == "shuffled") for row in rows if row["decides"])
+    kimg = results["matched"]["snapshot"]["cur_nimg"] / 1000
+    print(f"{kimg:g} kimg each: {'as expected' if as_told else 'NOT as expected'}")
+    write_json(args.work / "result.json", {"kimg": kimg, "rows": rows, "as_expected": as_told})
+    raise SystemExit(0 if as_told else 1)
+
+
+def run(kind: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Train and evaluate one; what evaluation measured."""
+    place, name = args.work / kind, args.dataset
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    try:
+        section = params["datasets"][name]
+    except KeyError:
+        raise UserError(f"params.yaml: datasets.{name} is missing; there are {', '.join(params['datasets'])}") from None
+    train, evaluate = section["train"], section["evaluate"]
+    train["captions"] = kind
+    for where, key, value in (
+        (train, "total_kimg", args.kimg),
+        (train, "seed", args.seed),
+        (evaluate, "num_images", args.images),
+        (evaluate, "agreement_images", args.agreement),
+    ):
+        if value is not None:
+            where[key] = value
+    place.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(params, sort_keys=False)
+    file = place / "params.yaml"
+    unlike = file.is_file() and file.read_text(encoding="utf-8") != text
+    if unlike:
+        raise UserError(f"{file}: made with other settings; give another --work")
+    file.write_text(text, encoding="utf-8")
+    for part in (f"data/images/{name}", f"data/pairs/{name}", f"data/captions/{name}", f"models/{name}-matcher"):
+        if not Path(part).is_dir():
+            raise UserError(f"{part}: no such directory; `make repro` makes it")
+        (place / part).parent.mkdir(parents=True, exist_ok=True)
+        if not (place / part).exists():
+            (place / part).symlink_to(Path(part).resolve())
+    features = args.work.resolve() / "features"  # real pictures are looked at once for both
+    features.mkdir(exist_ok=True)
+    (place / ".state").mkdir(exist_ok=True)
+    if not (place / ".state/features").exists():
+        (place / ".state/features").symlink_to(features)
+    measured = place / f"data/evaluation/{name}/metrics.json"
+    for stage, made in (("train", place / f"models/{name}/snapshot.json"), ("evaluate", measured)):
+        if not made.is_file():
+            print(f"{kind} captions: {stage}", flush=True)
+            repository = str(Path(__file__).parents[1])
+            command = [sys.executable, "-m", f"textgan.{stage}", name]
+            environment = {**os.environ, "PYTHONPATH": repository, "PYTHONHASHSEED": "0"}
+            done = subprocess.run(command, cwd=place, env=environment)
+            if done.returncode != 0:
+                raise UserError(f"{kind} captions: python -m textgan.{stage} ended with {done.returncode}")
+    return dict(json.loads(measured.read_text(encoding="utf-8")))
+
+
+def verdicts(kind: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each score: its value and what chance gives."""
+    agreed, retrieval = result["agreement"], result["retrieval"]
+    if agreed is None or retrieval is None:
+        raise UserError(f"{kind} captions: no agreement or no R-precision: {result['not_computed']}")
+    scores = [(fact["name"], fact["matched"]["value"], fact["chance"]) for fact in agreed["facts"]]
+    scores.append(("R-precision", retrieval["generated"]["value"], retrieval["generated"]["chance"]))
+    widen = NormalDist().inv_cdf(1 - 0.025 / len(scores)) / NormalDist().inv_cdf(0.975)
+    rows = []
+    for name, value, chance in scores:
+        low = chance["value"] - widen * (chance["value"] - chance["low"])
+        high = chance["value"] + widen * (chance["high"] - chance["value"])
+        rows.append(
+            {
+                "captions": kind,
+                "score": name,
+                "value": value,
+                "chance": chance["value"],
+                "low": chance["low"],
+                "high": chance["high"],
+                "wide_low": low,
+                "wide_high": high,
+                "is_chance": low <= value <= high,
+                "decides": kind == "shuffled" or name in (*agreed["main_facts"], "R-precision"),
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    program(main)
