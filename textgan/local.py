@@ -23,6 +23,8 @@ KEYS = {
     "pools": "work pools whose stages this machine runs itself, e.g. cpu; the rest go to workers elsewhere",
     "weights": "directory with pretrained weights",
     "lsun_root": "directory with one LSUN export in each of its directories",
+    "data_mb": "MiB of a split's decoded images that training keeps in memory; more are read as they are needed",
+    "tensorboard": "1: training writes series for TensorBoard",
     "gpu_lock": "file that guards the GPU; two GPUs, two files",
 }
 
