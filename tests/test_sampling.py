@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import textgan
 from tests.tiny_training import settings, write_data
 from textgan import train
 from textgan.errors import UserError
@@ -61,6 +62,25 @@ def test_sample_writes_a_grid_that_says_what_it_is(model, tmp_path):
     assert picture.width >= 3 * 32 and picture.height >= 2 * 32
 
 
+def test_prompts_come_from_a_file_too(model, tmp_path):
+    """After those of the command line, a sentence a line, empty lines left out; the PNG says version and truncation."""
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "grid.png"
+    prompts.write_text("a blue car\n\nun gato verde\n", encoding="utf-8")
+    sample(model, out, ["a red cat"], prompts, "0", 0.7, 1, "warn")
+    picture = Image.open(out)
+    assert json.loads(picture.info["prompts"]) == ["a red cat", "a blue car", "un gato verde"]
+    assert picture.info["textgan"] == textgan.__version__ and picture.info["truncation"] == "0.7"
+    with pytest.raises(UserError, match="none.txt: cannot be read"):
+        sample(model, out, None, tmp_path / "none.txt", "0", 1.0, 1, "warn")
+
+
+@pytest.mark.parametrize("value", [-0.1, 2.5, float("nan")])
+def test_a_truncation_that_is_none_is_refused(model, tmp_path, value):
+    """The message shows the value."""
+    with pytest.raises(UserError, match="--truncation is"):
+        sample(model, tmp_path / "grid.png", ["a red cat"], None, "0", value, 1, "warn")
+
+
 def test_unknown_words_are_named_with_known_ones_near(model, tmp_path, capsys):
     """A warning by default; an error where no word is known, or where errors are asked for."""
     sample(model, tmp_path / "grid.png", ["a gren cat"], None, "0", 1.0, 1, "warn")
@@ -92,6 +112,8 @@ def test_snapshots_that_do_not_fit_are_refused(model, tmp_path):
             "vocabulary",
         ),
         ("architecture", lambda place: _edit(place, "g_channels", 4), "another architecture"),
+        ("resolution", lambda place: _edit_size(place, 64), "another architecture"),
+        ("size", lambda place: _edit_size(place, 100), "100x32 cannot be built"),
         ("missing", lambda place: (place / "G_ema.safetensors").unlink(), "no such file"),
     ):
         shutil.copytree(model, tmp_path / name)
@@ -104,3 +126,8 @@ def _edit(place: Path, key: str, value: int) -> None:
     info = json.loads((place / "snapshot.json").read_text())
     info["train"][key] = value
     (place / "snapshot.json").write_text(json.dumps(info))
+
+
+def _edit_size(place: Path, width: int) -> None:
+    info = json.loads((place / "snapshot.json").read_text())
+    (place / "snapshot.json").write_text(json.dumps({**info, "width": width}))

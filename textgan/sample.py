@@ -39,6 +39,8 @@ def sample(
         raise UserError(f"--unknown is {unknown!r}; it must be warn or error")
     if not 1 <= scale <= 32:
         raise UserError(f"--scale is {scale}; it must be between 1 and 32")
+    if not 0 <= truncation <= 2:
+        raise UserError(f"--truncation is {truncation}; it must be between 0 and 2")
     numbers = parse_seeds(seeds)
     snapshot = load_snapshot(model)
     vocabulary = Vocabulary.load(snapshot.vocabulary_file)
