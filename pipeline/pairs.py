@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from pipeline.text_statistics import Statistics, frequency_table, length_table, statistics_table
 from textgan import params as params_file
 from textgan.errors import UserError, program
 from textgan.files import publishing, sha256_file, write_bytes, write_json
 from textgan.params import PairsParams
 from textgan.progress import Progress
 from textgan.records import SPLITS
-from textgan.text import UNK_ID, Vocabulary, words
+from textgan.text import Vocabulary, words
 
 CAPTIONS, OUT = Path("data/captions"), Path("data/pairs")
 SCHEMA = pa.schema(
@@ -36,46 +35,6 @@ SCHEMA = pa.schema(
         ("token_ids", pa.list_(pa.list_(pa.int32()))),
     ]
 )
-
-
-@dataclass
-class Statistics:
-    """Counts over the captions of one split."""
-
-    images: int = 0
-    images_without_caption: int = 0
-    captions: Counter[str] = field(default_factory=Counter)
-    lengths: Counter[int] = field(default_factory=Counter)
-    tokens: Counter[str] = field(default_factory=Counter)
-    unknown: int = 0
-    cut: int = 0
-
-    def table(self) -> dict[str, Any]:
-        """The statistics as plain numbers; entropies are in bits."""
-        total = sum(self.tokens.values())
-        lengths = sorted(self.lengths.elements())
-        return {
-            "images": self.images,
-            "images_without_caption": self.images_without_caption,
-            "captions": sum(self.captions.values()),
-            "distinct_captions": len(self.captions),
-            "caption_entropy_bits": round(_entropy(self.captions), 4),
-            "words": total,
-            "distinct_words": len(self.tokens),
-            "word_entropy_bits": round(_entropy(self.tokens), 4),
-            "words_per_caption": {
-                "mean": round(total / max(len(lengths), 1), 4),
-                "median": lengths[len(lengths) // 2] if lengths else 0,
-                "max": lengths[-1] if lengths else 0,
-            },
-            "out_of_vocabulary_rate": round(self.unknown / max(total, 1), 6),
-            "captions_cut": self.cut,
-        }
-
-
-def _entropy(counts: Counter[str]) -> float:
-    total = sum(counts.values())
-    return -sum(count / total * math.log2(count / total) for count in counts.values()) if total else 0.0
 
 
 def captions_of(row: dict[str, Any], languages: list[str]) -> tuple[list[str], list[str]]:
@@ -107,17 +66,10 @@ def pair_table(
     for row in table.to_dict("records"):
         texts, tongues = captions_of(row, params.languages)
         token_ids = []
-        for caption in texts:
-            tokens = words(caption)
-            statistics.captions[caption] += 1
-            statistics.lengths[len(tokens)] += 1
-            statistics.tokens.update(tokens)
-            statistics.unknown += sum(vocabulary.id_of(token) == UNK_ID for token in tokens)
-            statistics.cut += len(tokens) > params.max_tokens - 2
-            token_ids.append(vocabulary.encode(tokens, params.max_tokens))
-        statistics.images += 1
-        statistics.images_without_caption += not texts
         facts = {fact["name"]: fact["value"] for fact in row["facts"]}
+        split = [words(caption) for caption in texts]
+        token_ids = [vocabulary.encode(tokens, params.max_tokens) for tokens in split]
+        statistics.add(row["sample_key"], facts, list(zip(tongues, texts, split, strict=True)))
         rows.append(
             {
                 "sample_key": row["sample_key"],
@@ -142,9 +94,10 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
     )
     progress = Progress(sum(map(len, shards.values())), f"pairs {name}", "shards")
     manifest: dict[str, Any] = {"format": 1, "dataset": name, "languages": params.languages, "splits": {}}
+    counted: dict[str, Statistics] = {}
     with publishing(out) as built:
         for split, paths in shards.items():
-            statistics, entries = Statistics(), []
+            statistics, entries = Statistics(vocabulary, params.max_tokens), []
             for path in paths:
                 pairs = pair_table(pd.read_parquet(path), vocabulary, params, statistics)
                 buffer = io.BytesIO()
@@ -152,7 +105,8 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
                 write_bytes(built / path.name, buffer.getvalue())
                 entries.append({"name": path.name, "images": len(pairs), "sha256": sha256_file(built / path.name)})
                 progress.update()
-            manifest["splits"][split] = {"shards": entries, **statistics.table()}
+            manifest["splits"][split] = {"shards": entries, **statistics.summary()}
+            counted[split] = statistics
         progress.close()
         write_bytes(built / "vocabulary.json", vocabulary.to_json().encode())
         manifest["vocabulary"] = {
@@ -160,6 +114,13 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
             "sha256": vocabulary.sha256,
             "coverage": round(1 - manifest["splits"]["train"]["out_of_vocabulary_rate"], 6),
         }
+        for file, table in (
+            ("statistics.csv", statistics_table(counted)),
+            ("lengths.csv", length_table(counted)),
+            ("frequencies.csv", frequency_table(counted)),
+        ):
+            write_bytes(built / file, table.to_csv(index=False, lineterminator="\n").encode())
+        manifest["plots"] = counted["train"].plots()
         write_json(built / "manifest.json", manifest)
     return manifest
 
@@ -176,6 +137,10 @@ def main() -> None:
         f"{manifest['vocabulary']['words']} words; unknown words on test {test['out_of_vocabulary_rate']:.2%}",
         flush=True,
     )
+    for split, entry in manifest["splits"].items():
+        if entry["contradictory"]["images"]:
+            first = ", ".join(entry["contradictory"]["first_keys"][:3])
+            print(f"pairs {name}: {split}: captions contradict on {entry['contradictory']['images']} images: {first}")
 
 
 if __name__ == "__main__":
