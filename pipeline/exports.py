@@ -24,7 +24,7 @@ _META = struct.Struct("<II QQ 48s 48s QQ")
 """lmdb.h / mdb.c `MDB_meta`: magic, version, address, map size, two databases, last page, transaction."""
 _META_OFFSET = 16
 """`MDB_meta` stands behind the page header."""
-_IMAGE_SUFFIXES = frozenset({".webp", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".webp", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 class Export(Protocol):
@@ -96,7 +96,7 @@ class TreeExport:
         for directory, _, names in os.walk(path):
             for name in names:
                 stem, suffix = os.path.splitext(name)
-                if suffix.lower() not in _IMAGE_SUFFIXES:
+                if suffix.lower() not in IMAGE_SUFFIXES:
                     continue
                 key, file = os.fsencode(stem), os.path.join(directory, name)
                 if self.files.setdefault(key, file) != file:

@@ -1,4 +1,5 @@
 """Exports in S3: brought to `.state/exports/<hash of the URL>/` once, in pieces that survive a broken connection.
+An image tree is packed into an LMDB on its way (`pipeline.s3_tree`).
 
 Usage: python -m pipeline.s3 s3://BUCKET/PREFIX/ OUT (keys, region, endpoint as boto3 reads them: AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_ENDPOINT_URL ...). An interrupted download goes on where it ended, as long as
@@ -35,7 +36,7 @@ BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Waits between attempts that bring nothing; an attempt that brings bytes starts again at the first."""
 _NO_SUCH = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchBucket"})
 _REFUSED = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
-_PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"})
+PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,20 @@ def fetch_export(url: str, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits, and then finds all of it
-        _Object(client, bucket, key, out / DATA).bring()
+        data = _Object(client, bucket, key, out / DATA)
+        if not key.endswith(f"/{DATA}") or data.exists() or not _bring_tree(client, bucket, key, data.out):
+            data.bring()
         for name in ANNOTATIONS if key.endswith(f"/{DATA}") else ():
             notes = _Object(client, bucket, key.removesuffix(DATA) + name, out / name)
             if notes.exists():
                 notes.bring()
     return out
+
+
+def _bring_tree(client: Any, bucket: str, key: str, out: Path) -> bool:
+    from pipeline.s3_tree import bring_tree  # it imports this module
+
+    return bring_tree(client, bucket, key.removesuffix(DATA), out)
 
 
 def _parsed(url: str) -> tuple[str, str]:
@@ -119,7 +128,7 @@ class _Object:
         try:
             self.client.head_object(**self.where)
         except ClientError as error:
-            if _code(error) in _NO_SUCH:
+            if code_of(error) in _NO_SUCH:
                 return False
             raise self._refusal(error) from None
         except BotoCoreError as error:
@@ -209,10 +218,10 @@ class _Object:
                     have += len(block)
                 os.fsync(file.fileno())
         except ClientError as error:
-            if _code(error) in ("412", "PreconditionFailed"):
+            if code_of(error) in ("412", "PreconditionFailed"):
                 raise UserError(f"{self.url}: it changed while it was read; the same command begins again") from None
-            if _code(error) in _PASSING:
-                raise _Interrupted(f"the server answers {_code(error)}") from None
+            if code_of(error) in PASSING:
+                raise _Interrupted(f"the server answers {code_of(error)}") from None
             raise self._refusal(error) from None
         except (BotoCoreError, HTTPError, OSError) as error:
             raise _Interrupted(f"the connection broke: {type(error).__name__}") from None
@@ -237,12 +246,12 @@ class _Object:
         """One line for what the server refuses. Replies to HEAD have no reason, so the bucket is asked for it."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        code = _code(error)
+        code = code_of(error)
         bucket = self.where["Bucket"]
         try:
             self.client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except ClientError as second:
-            code = _code(second) if code in _NO_SUCH | {"403", "400", "Forbidden"} else code
+            code = code_of(second) if code in _NO_SUCH | {"403", "400", "Forbidden"} else code
             if code in _NO_SUCH:
                 return UserError(f"{self.url}: no bucket {bucket!r} at {self._endpoint()}")
         except BotoCoreError as second:
@@ -271,7 +280,7 @@ class _Object:
         return str(self.client.meta.endpoint_url)
 
 
-def _code(error: Any) -> str:
+def code_of(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -281,8 +290,13 @@ def _checksum(head: dict[str, Any]) -> str:
         for kind, field in (("sha256", "ChecksumSHA256"), ("crc32", "ChecksumCRC32")):
             if head.get(field) and "-" not in head[field]:
                 return f"{kind}:{head[field]}"
-    etag = head["ETag"].strip('"')
-    encrypted = str(head.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in head
+    return md5_of(head)
+
+
+def md5_of(reply: dict[str, Any]) -> str:
+    """`md5:HEX` where an ETag is one: not of objects in parts, nor of those encrypted with a key of their own."""
+    etag = reply["ETag"].strip('"')
+    encrypted = str(reply.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in reply
     return f"md5:{etag}" if re.fullmatch("[0-9a-f]{32}", etag) and not encrypted else ""
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from flows import exports, remote, seaweed, storage
-from pipeline import images, s3
+from pipeline import images, s3, s3_tree
+from pipeline.exports import open_export
 from tests.cutting_proxy import CuttingProxy
 from tests.lmdb_exports import pictures, write_lmdb
+from textgan.dataset import ImageShards
 from textgan.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -134,6 +136,74 @@ def test_images_are_built_from_s3_as_from_the_disk(s3_environment):
     for source, out in (("s3://dvc/lsun/cat/", "a"), ("disk/cat", "b")):
         images.by_hand(images.parser().parse_args([source, out, *sizes]))
     assert Path("a/train-00000.tar").read_bytes() == Path("b/train-00000.tar").read_bytes()
+
+
+@pytest.fixture
+def tree(s3_environment) -> dict[bytes, bytes]:
+    """The values of an image tree, on the disk and, under tree/, in S3."""
+    values, client = pictures(40), remote.client(s3_environment)
+    for key, value in values.items():
+        name = f"{'/'.join(key.decode()[-3:])}/{key.decode()}.webp"
+        Path("disk", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("disk", name).write_bytes(value)
+        client.put_object(Bucket="dvc", Key=f"tree/{name}", Body=value)
+    client.put_object(Bucket="dvc", Key="tree/README.txt", Body=b"no image")
+    return values
+
+
+def test_an_image_tree_is_packed_and_gone_on_with(tree, s3_environment, monkeypatch):
+    monkeypatch.setattr(s3_tree, "COMMIT", 8)
+    whole = s3.fetch_export("s3://dvc/tree/", Path("whole")) / "data.mdb"
+    assert dict(open_export(whole).items()) == tree
+    fetch, asked = s3_tree._value, []
+
+    def broken(client, bucket, item):
+        asked.append(item.key)
+        if item.key == sorted(tree)[21]:
+            raise UserError("cut")
+        return fetch(client, bucket, item)
+
+    monkeypatch.setattr(s3_tree, "_value", broken)
+    with pytest.raises(UserError, match="cut"):
+        s3.fetch_export("s3://dvc/tree/", Path("cut"))
+    assert not Path("cut/data.mdb").exists()
+    asked.clear()
+    monkeypatch.setattr(s3_tree, "_value", lambda *arguments: asked.append(arguments[2].key) or fetch(*arguments))
+    s3.fetch_export("s3://dvc/tree/", Path("cut"))
+    assert sorted(asked) == sorted(tree)[16:]
+    assert Path("cut/data.mdb").read_bytes() == whole.read_bytes()
+    asked.clear()
+    s3.fetch_export("s3://dvc/tree/", Path("cut"))
+    assert not asked
+
+
+def test_an_image_tree_survives_broken_connections(tree, s3_environment, monkeypatch):
+    proxy = CuttingProxy(s3_environment.endpoint, cuts=2, after=8_000)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    assert dict(open_export(s3.fetch_export("s3://dvc/tree", Path("out"))).items()) == tree
+    assert proxy.cuts < 2
+    proxy.listener.close()
+
+
+def test_images_are_built_from_a_tree_in_s3_as_from_the_disk(tree):
+    sizes = ["--width", "32", "--height", "32", "--workers", "1"]
+    for source, out in (("s3://dvc/tree/", "a/tree"), ("disk", "b/tree")):
+        images.by_hand(images.parser().parse_args([source, out, *sizes]))
+    found = [images_of(Path(place, "tree")) for place in ("a", "b")]
+    assert len(found[0]) == len(tree) and found[0] == found[1]
+
+
+def images_of(directory: Path) -> dict[str, bytes]:
+    """The encoded images of a build by their keys in the export."""
+    shards = [ImageShards(directory, split) for split in ("train", "select", "test")]
+    return {key.split("-", 1)[1]: bytes(part.encoded(i)) for part in shards for i, key in enumerate(part.keys)}
+
+
+def test_two_images_of_one_name_in_a_tree_are_refused(s3_environment):
+    for name in ("a/x.webp", "b/x.jpg"):
+        remote.client(s3_environment).put_object(Bucket="dvc", Key=f"twice/{name}", Body=b"value")
+    with pytest.raises(UserError, match="twice/b/x.jpg: twice/a/x.webp has the same name"):
+        s3.fetch_export("s3://dvc/twice/", Path("out"))
 
 
 def test_the_program_and_exports_local_yaml(s3_environment, monkeypatch):
