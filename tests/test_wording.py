@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from nltk import Nonterminal
+from nltk.parse.generate import generate
 
+from textgan.facts.grammar_es import _COLOURS
 from textgan.facts.schema import VALUES
-from textgan.facts.wording import LANGUAGES, grammar, realise, vocabulary_of_grammar
+from textgan.facts.wording import LANGUAGES, _structure, grammar, realise, vocabulary_of_grammar
 
 CAT = {
     "kind": "cat", "colour": "orange", "pattern": "tabby", "pose": "sitting", "facing": "left", "side": "right",
@@ -106,6 +109,61 @@ def test_spanish_agrees():
             for before, token in zip(tokens, tokens[1:], strict=False):
                 if token[:-1] in GENDERED and before != "color":
                     assert token.endswith("a" if feminine else "o"), caption
+
+
+MASCULINE = {"gato", "coche", "auto", "sedán", "todoterreno", "descapotable", "cupé", "compacto"}
+COLOUR_FORMS = {form: {way for ways in values.values() for way in ways} for form, values in _COLOURS.items()}
+
+
+def _generated(symbol: str) -> list[list[str]]:
+    """Every sentence that NLTK derives from a symbol of the Spanish grammar, as words."""
+    sentences = generate(grammar("es"), start=Nonterminal(symbol))
+    return [" ".join(parts).replace(",", "").split() for parts in sentences]
+
+
+@pytest.mark.parametrize(("gender", "ending", "article"), [("m", "o", "un"), ("f", "a", "una")])
+def test_spanish_agrees_in_every_noun_phrase(gender, ending, article):
+    """All noun phrases, postures and framings of a gender, with every word of every fact: article, gender, number."""
+    phrases = _generated(f"np/{gender}")
+    assert len(phrases) > 500
+    for tokens in phrases:
+        assert tokens[0] == article and tokens[1] in (MASCULINE if gender == "m" else FEMININE), tokens
+        for before, token in itertools.pairwise(tokens[1:]):
+            if token[:-1] in GENDERED:
+                assert token[-1] == ("o" if before == "color" else ending), tokens
+            if token in set().union(*COLOUR_FORMS.values()):
+                assert token in COLOUR_FORMS["ms" if before == "color" else f"{gender}s"], tokens
+    for symbol in (f"posture/{gender}", f"framing/{gender}"):
+        for tokens in _generated(symbol):
+            assert all(token[-1] == ending for token in tokens if token[:-1] in GENDERED), tokens
+
+
+def test_spanish_agrees_in_every_background():
+    """`fondo` is masculine and singular, `tonos` masculine and plural, with every colour and tone."""
+    grounds = _generated("ground")
+    assert len(grounds) > 150
+    tones = {"ms": {"claro", "medio", "oscuro"}, "mp": {"claros", "medios", "oscuros"}}
+    for tokens in grounds:
+        assert tokens[1:3] == ["un", "fondo"], tokens
+        form = "mp" if "tonos" in tokens else "ms"
+        described = tokens[5:] if form == "mp" else tokens[3:]
+        assert described and set(described) <= COLOUR_FORMS[form] | tones[form], tokens
+
+
+def test_spanish_sentences_join_what_agrees():
+    """Symbols of one gender are made of that gender only: what agrees in parts agrees in every sentence."""
+    for symbol, options in _structure("es").items():
+        gender = symbol.rpartition("/")[2]
+        if gender in ("m", "f"):
+            for rhs in options:
+                for is_symbol, child in rhs:
+                    form = child.rpartition("/")[2]
+                    after_color = (False, "color") in rhs and child == "colour/ms"
+                    assert not is_symbol or after_color or form in (gender, f"{gender}s", "shot"), (symbol, rhs)
+    mixing = {symbol for symbol, options in _structure("es").items() if any((True, "core/m") in rhs for rhs in options)}
+    assert mixing == {"core"}
+    shots = {" ".join(tokens) for tokens in _generated("framing/shot")}
+    assert shots == {"un primer plano", "una vista lejana"}
 
 
 def test_the_grammar_is_a_cfg_of_nltk():
