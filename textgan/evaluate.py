@@ -117,13 +117,8 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
         latent[f"separation_{what}_{further['apart']['pictures']}"] = share
     metrics |= latent
     drawn = np.concatenate([fake, *rows])
-    shown = {
-        **said,
-        "grid_prompts": len(grid),
-        "grid_seeds": len(seeds),
-        "train_images": fingerprints.real(train.images),
-    }
-    prints.add("latent", latent, drawn, **against, **said, **shown, **fingerprints.extractor(lite))
+    more = {"grid_prompts": len(grid), "grid_seeds": len(seeds), "train": fingerprints.real(train.images)}
+    prints.add("latent", latent, drawn, **against, **said, **more, **fingerprints.extractor(lite))
     keep_records(name, model, out)
     return {
         "format": 1,
