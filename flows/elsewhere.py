@@ -38,7 +38,6 @@ def run(
     talk.put(name, "request", {"lock": lock, "sources": sources, "commit": exchange.head(ROOT)})
     try:
         with get_client(sync_client=True) as client:
-            _need_worker(client, stage.pool, check, say)
             asked = _ask(name, stage.pool, talk.run, force)
             say(f"{name}: asked of the pool {stage.pool} as flow run {asked.name}")
             _wait(client, asked, stage.pool, check, say)
@@ -68,15 +67,21 @@ def _ask(name: str, pool: str, run: str, force: bool) -> FlowRun:
 def _wait(
     client: SyncPrefectClient, asked: FlowRun, pool: str, check: Callable[[], None], say: Callable[[str], object]
 ) -> None:
-    """Until the worker's run is over. A stopped run cancels it; a worker that goes away before it began is missed."""
+    """Until the worker's run is over. Raises UserError where no worker takes it; a stopped run cancels it."""
+    missing_since: float | None = None
     try:
         while True:
             check()
             state = client.read_flow_run(asked.id).state
             if state is not None and state.is_final():
                 break
-            if state is None or state.is_scheduled():
-                _need_worker(client, pool, check, say)
+            if (state is not None and not state.is_scheduled()) or _has_worker(client, pool):
+                missing_since = None
+            elif missing_since is None:
+                missing_since = time.monotonic()
+                say(f"waiting for a worker on the work pool {pool}: none is online")
+            elif time.monotonic() - missing_since > WORKER_SECONDS:
+                raise UserError(f"no worker is online on the work pool {pool}; `make worker` on its machine starts one")
             time.sleep(POLL_SECONDS)
     except BaseException:
         client.set_flow_run_state(asked.id, Cancelling(message="the run that asked for it is over"))
@@ -85,21 +90,9 @@ def _wait(
         raise RuntimeError(f"on the pool {pool}: {state.message or state.name}")
 
 
-def _need_worker(client: SyncPrefectClient, pool: str, check: Callable[[], None], say: Callable[[str], object]) -> None:
-    """Wait for a worker of the pool to be online. Raises UserError where none comes."""
-    deadline = time.monotonic() + WORKER_SECONDS
-    told = False
-    while True:
-        try:
-            workers = client.read_workers_for_work_pool(pool)
-        except ObjectNotFound:
-            raise UserError(f"the server has no work pool {pool}; `make server` makes it") from None
-        if any(worker.status == WorkerStatus.ONLINE for worker in workers):
-            return
-        if time.monotonic() > deadline:
-            raise UserError(f"no worker is online on the work pool {pool}; `make worker` on its machine starts one")
-        if not told:
-            say(f"waiting for a worker on the work pool {pool}: none is online")
-            told = True
-        check()
-        time.sleep(POLL_SECONDS)
+def _has_worker(client: SyncPrefectClient, pool: str) -> bool:
+    """Whether a worker of the pool has lately said that it is there."""
+    try:
+        return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(pool))
+    except ObjectNotFound:
+        raise UserError(f"the server has no work pool {pool}; `make server` makes it") from None

@@ -38,7 +38,7 @@ class Machines:
         for name in ("one", "two"):
             (made / "exports").mkdir(exist_ok=True)
             (made / "exports" / f"{name}.txt").write_text(f"the export {name}")
-        settings = {"TEXTGAN_WORKER_SECONDS": "10"}
+        settings = {"TEXTGAN_WORKER_SECONDS": "60"}
         self.cpu = Server(made, TEXTGAN_POOLS="cpu", **settings)
         self.gpu = Server(place / "gpu", TEXTGAN_POOLS="gpu", **settings)
 

@@ -1,0 +1,169 @@
+"""nightly, reproduce and sweep by a real server, from an export that changes to a release; what goes wrong says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import toy_graph
+from tests.flow_server import FLOWS, Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+LMDB_HEAD = b"\0" * 16 + b"\xde\xc0\xef\xbe"
+QUALITY = "int(open('data/exports/catcar/cat/data.mdb', 'rb').read()[-1])"
+"""The export's last byte decides how good its models are."""
+
+
+def with_export(place: Path) -> Path:
+    """The toy repository with linked exports instead of drawn ones, and metrics that the export decides."""
+    value = yaml.safe_load((place / "dvc.yaml").read_text())
+    del value["stages"]["draw"]
+    (place / "dvc.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
+    params = yaml.safe_load((place / "params.yaml").read_text())
+    params["draw"] = {}
+    (place / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    program = (place / "make.py").read_text()
+    program = program.replace('"bytes": 100 + idx', f'"bytes": 100 + idx + {QUALITY}')
+    program = program.replace(
+        "tuple(hashlib.sha256(key.encode())", f"tuple(hashlib.sha256((key + str({QUALITY})).encode())"
+    )
+    program = program.replace('f"weights {seed}"', f'f"weights {{seed}} {{{QUALITY}}}"')
+    program = program.replace("0.125", f"(0.5 - {QUALITY} / 1000 + params['datasets'][name]['train']['seed'] / 10000)")
+    (place / "make.py").write_text(program)
+    with open(place / ".gitignore", "a") as file:
+        file.write("/exports.local.yaml\n/flows\n/dvc-exp\n")
+    shutil.rmtree(place / "data")
+    (place / "dvc.lock").unlink()
+    return place
+
+
+def export(place: Path, quality: int) -> None:
+    """New exports at the places that exports.local.yaml names."""
+    for name in ("cat", "car"):
+        directory = place.parent / "lsun" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "data.mdb").write_bytes(LMDB_HEAD + name.encode() * 500 + bytes([quality]))
+    places = {name: str(place.parent / "lsun" / name) for name in ("cat", "car")}
+    (place / "exports.local.yaml").write_text(yaml.safe_dump(places))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    place = with_export(toy_graph.make(tmp_path_factory.mktemp("others") / "toy"))
+    export(place, 10)
+    server = Server(place)
+    prefect = yaml.safe_load((FLOWS.parent / "prefect.yaml").read_text())
+    wanted = ("nightly", "reproduce", "sweep", "pipeline")
+    chosen = [{**one, "schedules": []} for one in prefect["deployments"] if one["name"] in wanted]
+    (place / "prefect.yaml").write_text(yaml.safe_dump({**prefect, "deployments": chosen}))
+    for key, value in (("user.name", "test"), ("user.email", "test@localhost")):
+        toy_graph.run(place, "git", "config", key, value)
+    toy_graph.commit(place, "exports that change")
+    try:
+        server.call("flows.server", "start")
+        yield server
+    finally:
+        server.call("flows.server", "stop")
+        server.call("textgan.cli", "storage", "stop")
+
+
+def releases(server: Server) -> int:
+    return len([line for line in server.call("textgan.cli", "releases", "list").splitlines() if line.strip()])
+
+
+def test_the_first_night_publishes_and_a_night_without_news_does_not(server):
+    assert server.run("nightly/nightly").startswith("COMPLETED")
+    assert "Published: there is no release yet" in server.artifact("nightly")
+    count = releases(server)
+    assert server.run("nightly/nightly").startswith("COMPLETED")
+    assert "Not published" in server.artifact("nightly") and "Stages that ran: none" in server.artifact("nightly")
+    assert releases(server) == count
+
+
+def test_a_better_export_is_built_committed_and_published(server):
+    count = releases(server)
+    export(server.place, 50)
+    assert server.run("nightly/nightly").startswith("COMPLETED")
+    assert "Published" in server.artifact("nightly") and "is better" in server.artifact("nightly")
+    assert "train@catcar" in server.artifact("nightly")
+    assert releases(server) > count
+    assert toy_graph.run(server.place, "git", "status", "--porcelain") == ""
+
+
+def test_a_worse_export_is_built_and_not_published(server):
+    count = releases(server)
+    export(server.place, 5)
+    assert server.run("nightly/nightly").startswith("COMPLETED")
+    assert "Not published" in server.artifact("nightly") and "is worse" in server.artifact("nightly")
+    assert releases(server) == count
+
+
+def test_a_dirty_tree_is_refused_at_once(server):
+    (server.place / "notes.txt").write_text("mine")
+    said = server.run("nightly/nightly")
+    (server.place / "notes.txt").unlink()
+    assert said.startswith("FAILED") and "notes.txt differs from the commit" in said
+
+
+def test_reproduce_gives_a_verdict(server):
+    assert server.run("reproduce/reproduce", commit="HEAD").startswith("COMPLETED")
+    rows = server.artifact("verdict")
+    assert {row["verdict"] for row in rows} <= {"identical", "restored, not rerun"}
+    said = server.run("reproduce/reproduce", commit="nowhere")
+    assert said.startswith("FAILED") and "commit 'nowhere': not in this clone" in said
+
+
+def test_a_sweep_is_ranked(server):
+    grid = {"datasets.catcar.train.seed": [30, 20]}
+    settings = {"grid": grid, "dataset": "catcar", "metric": "kid1k_lite2_test", "lower_is_better": True}
+    assert server.run("sweep/sweep", **settings).startswith("COMPLETED")
+    rows = server.artifact("sweep")
+    assert [row["datasets.catcar.train.seed"] for row in rows] == [20, 30]
+    assert toy_graph.run(server.place, "git", "status", "--porcelain") == ""
+
+
+def test_wrong_credentials_are_one_line_and_no_storm(server):
+    """The storage is asked once at the start; no stage runs, nothing is tried again."""
+    file = server.place / ".state" / "storage" / "remote.json"
+    right = file.read_text()
+    export(server.place, 60)
+    file.write_text(json.dumps({**json.loads(right), "secret_key": "wrong"}))
+    said = server.run()
+    file.write_text(right)
+    assert said.startswith("FAILED") and "refuses the credentials" in said
+    assert (
+        server.ask("POST", "/task_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]["run_count"] <= 1
+    )
+
+
+def test_a_cycle_is_one_line(server):
+    file = server.place / "dvc.yaml"
+    right = file.read_text()
+    value = yaml.safe_load(right)
+    value["stages"]["ingest"]["do"]["deps"].append("models/${item}")
+    file.write_text(yaml.safe_dump(value))
+    said = server.run()
+    file.write_text(right)
+    assert said.startswith("FAILED") and "dvc.yaml: " in said and "cycle" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("time.sleep(600)", "timeout_seconds 3"), ("raise OSError(28, 'No space left on device')", "No space left")],
+)
+def test_a_stage_that_hangs_or_finds_no_space_fails_once(server, code, words):
+    program, graph = server.place / "make.py", server.place / "dvc.yaml"
+    right, before = program.read_text(), graph.read_text()
+    value = yaml.safe_load(before)
+    value["stages"]["pairs"]["do"]["meta"] = {"timeout_seconds": 3}
+    graph.write_text(yaml.safe_dump(value, sort_keys=False))
+    program.write_text(f"import time\n{right}".replace('elif stage == "pairs":', f'elif stage == "pairs":\n    {code}'))
+    said = server.run(targets=["pairs@catcar"])
+    program.write_text(right)
+    graph.write_text(before)
+    assert said.startswith("FAILED") and "pairs@catcar" in said and words in said
