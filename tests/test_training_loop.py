@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from tests.tiny_training import settings, write_data
 from textgan import train as stage
+from textgan.distributed import local_part
 from textgan.errors import UserError
 from textgan.params import TrainParams
 
@@ -34,13 +36,28 @@ def one_thread():
 def place(tmp_path, monkeypatch):
     """A working directory with data in it."""
     monkeypatch.chdir(tmp_path)
-    return write_data(Path())
+    return write_data(tmp_path)
 
 
 def trained(place: tuple[Path, Path], params: TrainParams, out: str) -> dict[str, bytes]:
     """Files of the snapshot of one training."""
     stage.train("tiny", params, *place, Path(out), Path("runs"))
     return {path.name: path.read_bytes() for path in sorted(Path(out).iterdir())}
+
+
+def failing_at(monkeypatch: pytest.MonkeyPatch, step: int, error: Exception) -> list[int]:
+    """Raise `error` after the given step of all that follow; the list grows with the steps."""
+    steps: list[int] = []
+    after_step = stage.Caretaker.__call__
+
+    def fail(self, training, num):
+        steps.append(training.state.cur_nimg)
+        if len(steps) == step:
+            raise error
+        return after_step(self, training, num)
+
+    monkeypatch.setattr(stage.Caretaker, "__call__", fail)
+    return steps
 
 
 @pytest.mark.parametrize("architecture", ["projected", "scratch"])
@@ -69,21 +86,11 @@ def test_resuming_equals_not_stopping(place, monkeypatch, architecture):
 def test_kill_loses_at_most_one_interval(place, monkeypatch):
     """A training that dies without warning goes on from its last checkpoint, to the same bytes."""
     whole = trained(place, settings(), "whole")
-    steps = 0
-    after_step = stage.Caretaker.__call__
-
-    def die_at_five(self, training, num):
-        nonlocal steps
-        steps += 1
-        if steps == 5:
-            raise RuntimeError("killed")
-        return after_step(self, training, num)
-
-    monkeypatch.setattr(stage.Caretaker, "__call__", die_at_five)
+    steps = failing_at(monkeypatch, 5, RuntimeError("killed"))
     with pytest.raises(RuntimeError, match="killed"):
         trained(place, settings(), "resumed")
     assert trained(place, settings(), "resumed") == whole
-    assert steps == 5 + 2  # 40 images were seen, the checkpoint is at 32
+    assert len(steps) == 5 + 2  # 40 images were seen, the checkpoint is at 32
 
 
 def test_other_parameters_find_no_checkpoint(place):
@@ -119,23 +126,44 @@ def test_threads_do_not_depend_on_the_machine(monkeypatch):
         stage._threads()
 
 
-TWO = {"total_kimg": 0.08, "tick_kimg": 0.008, "architecture": "projected", "optimiser": "sgd", "beta1": 0.9}
-"""Ten steps, a row each. SGD, because the first steps of Adam are signs: the last bit of a gradient decides them."""
+TWO = {"total_kimg": 0.08, "tick_kimg": 0.008, "architecture": "projected"}
+"""Ten steps, a row each."""
+OPTIMISERS = {"sgd": ("float32", {"optimiser": "sgd", "beta1": 0.9}), "adam": ("float64", {"optimiser": "adam"})}
+"""Adam in double precision: its first steps divide a gradient by its own size, so that in fp32, where the order of a
+sum is in the last bits, a gradient that is all but zero moves its weight by the full rate up in one and down in two
+processes. Were anything else not the same (norms, averages, noise), it would not be the same in double precision."""
 SCRIPT = """
-import torch
+import sys, torch
 from pathlib import Path
-from tests.test_training_loop import TWO
+from tests.test_training_loop import OPTIMISERS, TWO, in_doubles
 from tests.tiny_training import settings
 from textgan import train
 torch.set_num_threads(1)
+dtype, changes = OPTIMISERS[sys.argv[1]]
+if dtype == "float64":
+    in_doubles(setattr)
 where = Path("data/images/tiny"), Path("data/pairs/tiny"), Path("two")
-train.train("tiny", settings(**TWO), *where, Path("runs"))
+train.train("tiny", settings(**TWO, **changes), *where, Path("runs"))
 """
 
 
-def test_two_processes_equal_one(place):
+def in_doubles(replace) -> None:
+    """Everything in double precision, what asks for floats as well."""
+    torch.set_default_dtype(torch.float64)
+    replace(torch.Tensor, "float", torch.Tensor.double)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_two_processes_equal_one(place, monkeypatch, optimiser):
     """Ten steps of batch 8 in one process, and of 4 + 4 in two over gloo: every row of the curve agrees to 1e-5."""
-    trained(place, settings(**TWO), "one")
+    dtype, changes = OPTIMISERS[optimiser]
+    try:
+        if dtype == "float64":
+            in_doubles(monkeypatch.setattr)
+        trained(place, settings(**TWO, **changes), "one")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        monkeypatch.undo()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -147,10 +175,34 @@ def test_two_processes_equal_one(place):
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
     }
-    processes = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT], env={**environment, "RANK": str(rank)}) for rank in range(2)
-    ]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
-    one, two = (pd.read_csv(f"{name}/curve.csv") for name in ("one", "two"))
+    root = place[0].parents[2]
+    command = [sys.executable, "-c", SCRIPT, optimiser]
+    processes = [subprocess.Popen(command, env={**environment, "RANK": str(rank)}, cwd=root) for rank in range(2)]
+    assert [process.wait(timeout=280) for process in processes] == [0, 0]
+    one, two = (pd.read_csv(root / name / "curve.csv") for name in ("one", "two"))
     assert len(one) == 10 and list(one.columns) == list(two.columns)
     np.testing.assert_allclose(one.to_numpy(), two.to_numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
+    """The message names the key, the value and the rule."""
+    monkeypatch.setattr("textgan.distributed.world_size", lambda: 3)
+    with pytest.raises(UserError, match="batch_size is 8; it must be a multiple of the 3 processes"):
+        local_part(8)
+
+
+def test_an_error_says_where_the_training_goes_on(place, monkeypatch, capsys):
+    """The last good checkpoint is named, whatever went wrong."""
+    failing_at(monkeypatch, 5, ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        trained(place, settings(), "out")
+    assert re.search(
+        r"train: tiny failed \(the same command goes on from .*checkpoint-000000000032\)", capsys.readouterr().err
+    )
+
+
+def test_too_little_memory_is_said_in_one_line(place, monkeypatch):
+    """The key to change, and the checkpoint where there is one."""
+    failing_at(monkeypatch, 1, torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(UserError, match="train.batch_size is 8; the GPU has too little memory"):
+        trained(place, settings(), "out")
