@@ -71,7 +71,8 @@ def _workers(environment: dict[str, str]) -> list[str]:
     if not served:
         raise UserError(f"TEXTGAN_POOLS is {environment['TEXTGAN_POOLS']!r}; it must name some of {', '.join(POOLS)}")
     # The runs' own processes get it: it is where this machine has the repository. No worker talks to the database.
-    private = {name: value for name, value in environment.items() if not name.startswith("PREFECT_API_DATABASE_")}
+    database = ("PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_")
+    private = {name: value for name, value in environment.items() if not name.startswith(database)}
     private |= {"TEXTGAN_HERE": str(ROOT)}
     for pool in served:
         record = HOME / f"worker-{pool}.json"
