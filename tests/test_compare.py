@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,14 @@ def test_an_unknown_revision_is_one_line(repository):
         compare.compare("nowhere", "HEAD", Path("build/compare.html"), False)
 
 
+def points_of(value: Any) -> list[dict[str, Any]]:
+    """Every data point in what `dvc plots diff --json` prints, wherever its release of DVC puts them."""
+    if isinstance(value, dict) and {"cur_nimg", "d_loss", "rev"} <= value.keys():
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [point for one in inner for point in points_of(one)]
+
+
 @pytest.mark.slow
 def test_dvc_gives_the_same_numbers(repository):
     """metrics diff, plots diff and exp show of DVC against what `compare` reads."""
@@ -169,12 +178,7 @@ def test_dvc_gives_the_same_numbers(repository):
         computed = {key: value for key, value in side.datasets[NAME].metrics.items() if value is not None}
         assert told == computed, "DVC leaves out what was not computed; compare says so"
     drawn = json.loads(run(*dvc, "plots", "diff", "--json", *revisions))
-    points = {
-        (point["rev"], float(point["cur_nimg"]) / 1000, float(point["d_loss"]))
-        for plots in drawn["data"].values()
-        for plot in plots
-        for point in (plot.get("datapoints") or [])
-    } or drawn
+    points = {(point["rev"], float(point["cur_nimg"]) / 1000, float(point["d_loss"])) for point in points_of(drawn)}
     wanted = {
         (rev[:7], x, y)
         for rev, side in zip(revisions, (a, b), strict=True)

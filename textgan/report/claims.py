@@ -15,6 +15,9 @@ SECONDS = "<!-- seconds of {} -->"
 COPIED = 0.02
 """From this share of samples nearer to training than 99 % of test images on, copying is suspected; 0.01 by luck."""
 
+APART = 0.8
+"""From this share on, of the changed word and of each fact that should stay, words and z count as apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -52,7 +55,7 @@ def claims(result: Results) -> list[Claim]:
     if apart:
         kept = ", ".join(f"{share:.0%} of {fact}" for fact, share in apart["kept"].items())
         told = f"new colour right in {apart['colour_right']:.1%}; kept: {kept}"
-        holds = apart["colour_right"] > 0.5 and min(apart["kept"].values()) > 0.5
+        holds = min(apart["colour_right"], *apart["kept"].values()) >= APART
         text = "The same z with another colour word changes the colour and little else"
         found.append(Claim(text, *again("evaluate"), told, holds))
     return found

@@ -107,7 +107,7 @@ def facts(result: Results, words: dict[str, str]) -> Figure | None:
             label=words["own"] if once else None,
         )  # fmt: skip
     names = [words.get(fact["name"], fact["name"]) for fact in agreed["facts"]]
-    axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_ylim(0, 105)
     axes.set_ylabel(words["right"])
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
