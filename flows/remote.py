@@ -16,6 +16,7 @@ from textgan.files import STATE, to_json, write_bytes
 PRIVATE = 0o600
 """Mode of every file that holds a key."""
 DVC_LOCAL = Path(".dvc/config.local")
+MISSING_BUCKET = ("NoSuchBucket", "404", "NotFound")
 SECTION = 'remote "storage"'
 """The name under which `.dvc/config` knows the remote."""
 
@@ -93,6 +94,7 @@ def probe(remote: Remote, patience_seconds: float) -> None:
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
+            _need_bucket(s3, remote)
             s3.put_object(Bucket=remote.bucket, Key=key, Body=body)
             back = s3.get_object(Bucket=remote.bucket, Key=key)["Body"].read()
             s3.delete_object(Bucket=remote.bucket, Key=key)
@@ -108,6 +110,20 @@ def probe(remote: Remote, patience_seconds: float) -> None:
             time.sleep(0.1)
 
 
+def _need_bucket(s3: Any, remote: Remote) -> None:
+    """Ask for the bucket: SeaweedFS makes one at the first write, so that a mistyped name would be taken for a new one.
+
+    Raises ClientError with the code 404. Keys that may not ask (403) may still write: the write tells.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        s3.head_bucket(Bucket=remote.bucket)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in MISSING_BUCKET:
+            raise
+
+
 def _reason(remote: Remote, error: Exception) -> str | None:
     """The cause in words; those that waiting may mend begin with 'does not'."""
     from botocore.exceptions import ClientError
@@ -117,7 +133,7 @@ def _reason(remote: Remote, error: Exception) -> str | None:
     code = error.response.get("Error", {}).get("Code", "")
     if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"):
         return f"refuses the credentials ({code}); `textgan storage attach` records others"
-    if code == "NoSuchBucket":
+    if code in MISSING_BUCKET:
         return f"does not have the bucket {remote.bucket!r}"
     return None
 

@@ -24,7 +24,7 @@ from textgan.files import STATE, write_json
 
 FLOATS = ("captions", "train", "matcher", "evaluate", "report")
 """Stages whose floats another processor may round otherwise; all others have the same bytes on every machine."""
-RESTORED_NUMBER = "the commit's own number; --verify metrics measures it again"
+RESTORED_NUMBER = "not measured again"
 
 
 def reproduce(

@@ -122,7 +122,7 @@ def test_wrong_credentials_are_named_as_such(first, tmp_path, monkeypatch):
     assert remote.load_remote(storage.PLACE) is None
 
 
-def test_a_missing_bucket_is_named(first, tmp_path, monkeypatch):
+def test_a_server_that_is_not_there_is_named(first, tmp_path, monkeypatch):
     theirs = known()
     monkeypatch.chdir(tmp_path)
     keys = tmp_path / "keys.json"
