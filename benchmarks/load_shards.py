@@ -68,7 +68,7 @@ def main() -> None:
     """Print a table; with --check, exit 1 where the bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exports", nargs="?", default=os.environ.get("TEXTGAN_LSUN_ROOT"))
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()

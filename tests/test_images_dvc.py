@@ -130,7 +130,7 @@ def test_killed_repros_lose_and_change_nothing(tmp_path: Path) -> None:
             continue
         printed = finished(process)
         assert result(place) == expected
-        if before:
+        if "Stage 'images@catcar' didn't change" not in printed and before:  # else it was killed behind the last of it
             assert f"{len(before)} of {planned} shards were finished before" in printed
             resumed += 1
         forget(place)
