@@ -77,7 +77,7 @@ def rows(name: str, a: Side, b: Side, allow_unlike: bool) -> list[Row]:
         if x is None or y is None:
             sides = [(side, own.metrics) for side, own in ((a, left), (b, right))]
             absent = [
-                f"{'not computed' if metric in own else 'unknown'} in {side.label}"
+                f"not {'computed' if metric in own else 'measured'} in {side.label}"
                 for side, own in sides
                 if own.get(metric) is None
             ]
