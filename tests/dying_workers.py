@@ -6,6 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+from pipeline import shards
+from pipeline.shards import ShardTask
+
 
 def die_once(task: tuple[Path, int]) -> int:
     """A worker killed in its first attempt at a task."""
@@ -20,3 +23,12 @@ def die_always(task: int) -> int:
     """A worker that is killed at every attempt."""
     os.kill(os.getpid(), signal.SIGKILL)
     return task
+
+
+def die_in_mid_shard(task: ShardTask) -> int:
+    """Builds shards; the first worker of all is killed before its shard has its name."""
+    mark = task.path.parent.parent / "mark"
+    if not mark.exists():
+        mark.touch()
+        shards.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    return shards.build_shard(task)

@@ -19,7 +19,7 @@ from pipeline import build, engines, images, ingest, work_places
 from pipeline.inspect import inspect
 from pipeline.shards import write_tar
 from pipeline.verify import verify
-from tests.dying_workers import die_always, die_once
+from tests.dying_workers import die_always, die_in_mid_shard, die_once
 from tests.lmdb_exports import encode, picture, pictures, write_lmdb
 from textgan.dataset import ImageShards
 from textgan.errors import UserError
@@ -315,6 +315,18 @@ def test_killed_worker_is_replaced(tmp_path: Path) -> None:
     assert sorted(engines.run(die_once, tasks, 2)) == list(range(6))
     with pytest.raises(UserError, match="killed 3 times"):
         list(engines.run(die_always, [1], 2))
+
+
+def test_a_worker_killed_in_mid_shard_changes_nothing(
+    tmp_path: Path, exports: dict[str, Path], small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shard is built by another, and the bytes are those of a build where nobody died."""
+    build.build(request(tmp_path, exports), tmp_path / "work", tmp_path / "one")
+    monkeypatch.setattr(build, "build_shard", die_in_mid_shard)
+    build.build(request(tmp_path, exports, workers=2), tmp_path / "work", tmp_path / "two")
+    assert (tmp_path / "mark").exists()
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.slow

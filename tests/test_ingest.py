@@ -79,6 +79,13 @@ def test_colliding_sample_keys_are_rejected(tmp_path: Path) -> None:
     assert rows["reason"][2] == "duplicate_key"
 
 
+def test_one_key_in_two_exports_names_two_images(tmp_path: Path) -> None:
+    """Equal LMDB keys are told apart by their exports."""
+    exports = {name: write_lmdb(tmp_path / name, {b"k": encode(picture(20, 20))}) for name in ("cat", "car")}
+    rows = inventory(tmp_path, exports)
+    assert rows["sample_key"].tolist() == ["car-k", "cat-k"] and rows["status"].tolist() == ["ok", "ok"]
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
