@@ -180,7 +180,7 @@ def test_dvc_gives_the_same_numbers(repository):
     drawn = json.loads(run(*dvc, "plots", "diff", "--json", *revisions))
     points = {(point["rev"], float(point["cur_nimg"]) / 1000, float(point["d_loss"])) for point in points_of(drawn)}
     wanted = {
-        (rev[:7], x, y)
+        (rev, x, y)
         for rev, side in zip(revisions, (a, b), strict=True)
         for x, y in (side.datasets[NAME].curve or {})["d_loss"]
     }
