@@ -261,7 +261,8 @@ class Reproduction:
 
     def _environment(self) -> dict[str, str]:
         paths = {"PATH": os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])}
-        return {**dvc.environment(), **paths, "PYTHONPATH": str(self.tree)}
+        own = {"PYTHONPATH": str(self.tree), "DVC_SITE_CACHE_DIR": str(self.tree / STATE / "dvc")}
+        return {**dvc.environment(), **paths, **own}
 
 
 def _why_stale(entries: list[Any]) -> str:
