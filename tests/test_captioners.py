@@ -77,24 +77,6 @@ def test_probes_come_back_as_they_went(tmp_path):
     assert np.array_equal(again.weight, weight) and np.array_equal(again.bias, probe.bias)
 
 
-def test_independent_probes_know_that_two_values_may_be_right(tmp_path):
-    """Each value has a probability of its own: two sure ones do not halve each other; the file keeps it."""
-    from pipeline.captioners import probes
-
-    weight, bias = np.zeros((2, 3)), np.array([2.0, 2.1, -3.0])
-    apart = probes.Probe(("grey", "silver", "red"), weight, bias, independent=True)
-    value, probability = apart.best(np.zeros(2))
-    assert value == "silver" and probability == pytest.approx(1 / (1 + np.exp(-2.1)))
-    assert probes.Probe(apart.classes, weight, bias).best(np.zeros(2))[1] < 0.6
-    probes.save(
-        {("car", "colour"): apart, ("cat", "framing"): probes.Probe(("a", "b"), weight[:, :2], bias[:2])},
-        tmp_path / "p",
-    )
-    again = probes.load(tmp_path / "p")
-    assert again["car", "colour"].independent and again["car", "colour"].classes == apart.classes
-    assert not again["cat", "framing"].independent
-
-
 def test_stretched_maps_keep_their_place():
     """Reducing and enlarging a map keeps its mean and its corner."""
     from pipeline.captioners.evidence import _stretched

@@ -1,7 +1,6 @@
 """Linear probes: from the evidence of a photo to the values of its facts, with probabilities.
 
-Fitted by benchmarks/choose_caption_thresholds.py on labelled photos: logistic regression, multinomial or, where a
-photo may fairly be called by several values, one for each value: is it accepted?
+Fitted by benchmarks/choose_caption_thresholds.py on labelled photos; multinomial logistic regression.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 FILE = Path(__file__).with_name("photo_probes.safetensors")
-INDEPENDENT = "|*"
-"""Ends the list of classes of an independent probe."""
 THRESHOLDS = Path(__file__).with_name("photo_thresholds.json")
 """Chosen with the probes; the photo presets carry the same numbers, and a test holds them equal."""
 
@@ -29,16 +26,12 @@ class Probe:
     classes: tuple[str, ...]
     weight: np.ndarray
     bias: np.ndarray
-    independent: bool = False
-    """Whether each value has a probability of its own: grey and silver may both be right."""
 
     def best(self, evidence: np.ndarray) -> tuple[str, float]:  # [E] -> value, probability
         """The most probable value. It may be one that no fact has (`mixed`): then nothing is to be said."""
         scores = evidence.astype(np.float64) @ self.weight + self.bias
-        first = int(scores.argmax())
-        if self.independent:
-            return self.classes[first], float(1 / (1 + np.exp(-scores[first])))
         odds = np.exp(scores - scores.max())
+        first = int(odds.argmax())
         return self.classes[first], float(odds[first] / odds.sum())
 
 
@@ -50,7 +43,7 @@ def save(probes: dict[tuple[str, str], Probe], file: Path = FILE) -> None:
         # safetensors writes the memory of an array that is not C-contiguous as if it were.
         tensors[f"{name}/weight"] = np.ascontiguousarray(probe.weight, dtype=np.float32)
         tensors[f"{name}/bias"] = np.ascontiguousarray(probe.bias, dtype=np.float32)
-        classes[name] = "|".join(probe.classes) + (INDEPENDENT if probe.independent else "")
+        classes[name] = "|".join(probe.classes)
     save_file(tensors, file, metadata=classes)
 
 
@@ -68,6 +61,5 @@ def load(file: Path = FILE) -> dict[tuple[str, str], Probe]:
         for name, classes in sorted(tensors.metadata().items()):
             kind, fact = name.split("/")
             weight, bias = tensors.get_tensor(f"{name}/weight"), tensors.get_tensor(f"{name}/bias")
-            names = tuple(classes.removesuffix(INDEPENDENT).split("|"))
-            probes[kind, fact] = Probe(names, weight, bias, classes.endswith(INDEPENDENT))
+            probes[kind, fact] = Probe(tuple(classes.split("|")), weight, bias)
     return probes
