@@ -73,7 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def releases(server: Server) -> int:
-    return len([line for line in server.call("textgan.cli", "releases", "list").splitlines() if line.strip()])
+    return len([line for line in server.call("textgan.cli", "releases").splitlines() if line.strip()])
 
 
 def test_the_first_night_publishes_and_a_night_without_news_does_not(server):
