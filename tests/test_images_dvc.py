@@ -128,9 +128,13 @@ def test_killed_repros_lose_and_change_nothing(tmp_path: Path) -> None:
             kills += 1
             assert before.items() <= finished_shards(place).items()  # also where it was killed after the publication
             continue
-        printed = finished(process)
+        printed, _ = process.communicate()
+        if process.returncode and "dvc.lock" in printed:  # DVC was killed while it wrote it, which is not atomic
+            (place / "dvc.lock").unlink()
+            continue
+        assert process.returncode == 0, printed
         assert result(place) == expected
-        if "Stage 'images@catcar' didn't change" not in printed and before:  # else it was killed behind the last of it
+        if before and "Running stage 'images@catcar'" in printed:  # else DVC had recorded it before it was killed
             assert f"{len(before)} of {planned} shards were finished before" in printed
             resumed += 1
         forget(place)
