@@ -1,0 +1,107 @@
+"""Does the picture do what the words say: facts measured again, and R-precision, each beside its control."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgan.files import sha256_file
+from textgan.metrics import beyond
+from textgan.metrics.agreement import agreement, all_right
+from textgan.metrics.features import Images
+from textgan.metrics.matcher import MatcherBackbone, image_vectors, load_matcher, text_vectors
+from textgan.metrics.measuring import Measurer
+from textgan.metrics.prompts import Prompts
+from textgan.metrics.retrieval import r_precision, why_not
+from textgan.metrics.sheets import Sheets
+from textgan.metrics.splits import Split
+from textgan.metrics.suite import count_name
+from textgan.params import DatasetParams
+from textgan.seeds import derive_seed
+
+Metrics = dict[str, float | None]
+REAL_MEASURED = 300
+"""Real test pictures measured too: what the measurer gets right at best."""
+WHY_NO_AGREEMENT = "Agreement needs a measurer of generated pictures; there is one for drawn pictures, none for photos."
+MAIN_FACTS = ("kind", "colour", "background", "side")
+
+
+def _only(facts: dict[str, str], names: set[str]) -> dict[str, str]:
+    """Facts that the measurer can say at all; of the others nothing can be learnt."""
+    return {name: value for name, value in facts.items() if name in names}
+
+
+def agreement_numbers(
+    asked: Prompts,
+    pictures: Images,
+    test: Split,
+    measurer: Measurer | None,
+    params: DatasetParams,
+    metrics: Metrics,
+    sheets: Sheets,
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """Facts of the pictures measured again, against the prompts; metrics get one number a fact and its control."""
+    protocol, seed = params.evaluate.prompts, params.evaluate.seed
+    suffix = f"{count_name(len(asked))}_{protocol}"
+    if measurer is None:
+        metrics[f"agreement_colour_{suffix}"] = None
+        return None, {f"agreement_*_{suffix}": WHY_NO_AGREEMENT}
+    measured = measurer.measure(pictures)
+    real = measurer.measure(test.images[:REAL_MEASURED])
+    said = {name for facts in real for name in facts}
+    wanted = [_only(facts, said) for facts in asked.facts]
+    facts = agreement(wanted, measured, seed, asked.seeds)
+    beyond.worst(asked, wanted, measured, pictures, sheets)
+    truth = agreement([_only(facts, said) for facts in test.said()[:REAL_MEASURED]], real, seed)
+    by_language = {}
+    for language in sorted(set(asked.languages)):
+        places = [place for place, other in enumerate(asked.languages) if other == language]
+        own = agreement([wanted[p] for p in places], [measured[p] for p in places], seed)
+        by_language[language] = {fact.name: asdict(fact.matched) for fact in own}
+    for fact in facts:
+        metrics[f"agreement_{fact.name}_{suffix}"] = fact.matched.value
+        metrics[f"agreement_{fact.name}_{suffix}_shuffled"] = fact.shuffled.value
+    return {
+        "protocol": protocol,
+        "measurer": measurer.name,
+        "pictures": len(asked),
+        "facts": [asdict(fact) for fact in facts],
+        "main_facts": list(MAIN_FACTS),
+        "main_all_right": asdict(all_right(wanted, measured, MAIN_FACTS)),
+        "real": {fact.name: {**asdict(fact.matched), "count": fact.count} for fact in truth},
+        "never_measured": sorted({name for facts in asked.facts for name in facts} - said),
+        "by_language": by_language,
+    }, {}
+
+
+def retrieval_numbers(
+    directory: Path, test: Split, fake: Images, prompts: Prompts, seed: int, metrics: Metrics
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """R-precision of generated pictures, between that of real pairs and that of shuffled ones; or why there is none."""
+    name = f"r_precision100_{count_name(len(fake))}_matcher_test"
+    said = [json.dumps(facts, sort_keys=True) for facts in prompts.facts]
+    reason = why_not(said)
+    if reason is not None:
+        metrics[name] = metrics[f"{name}_shuffled"] = None
+        return None, {name: reason}
+    matcher, backbone = load_matcher(directory), MatcherBackbone()
+    texts = text_vectors(matcher, prompts.token_ids)
+    fakes = image_vectors(matcher, backbone, fake, "generated images")
+    reals = image_vectors(matcher, backbone, test.images, "test images")
+    other = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(fake))
+    results = {
+        "generated": r_precision(fakes, texts, said, seed),
+        "real": r_precision(reals, texts, said, seed),
+        "shuffled": r_precision(fakes[other], texts, said, seed),
+    }
+    metrics[name] = results["generated"].value
+    metrics[f"{name}_shuffled"] = results["shuffled"].value
+    return {
+        "name": name,
+        "matcher_sha256": sha256_file(directory / "matcher.safetensors"),
+        **{key: asdict(value) for key, value in results.items()},
+    }, {}
