@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty
+from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss
 
 REAL, FAKE = torch.tensor([-2.0, -0.5, 0.0, 3.0]), torch.tensor([1.5, -0.25, 0.0, -4.0])
 
@@ -59,3 +59,14 @@ def test_choice_ignores_texts_that_suit_the_image_too():
     wanted = -math.log(math.exp(1) / (math.exp(1) + math.exp(0.5)))
     torch.testing.assert_close(choice_loss(similarities, right, wrong), torch.tensor([wanted]))
     assert choice_loss(similarities, right, torch.zeros(1, 3, dtype=torch.bool)).item() == 0
+
+
+def test_pair_loss_is_the_mean_over_levels_and_moves_the_picture_alone():
+    """Large levels weigh no more than small ones; no gradient reaches the real side."""
+    fake = [torch.zeros(2, 3, 4, 4, requires_grad=True), torch.zeros(2, 1, 1, 1, requires_grad=True)]
+    real = [torch.full((2, 3, 4, 4), 2.0, requires_grad=True), torch.full((2, 1, 1, 1), -4.0, requires_grad=True)]
+    loss = pair_loss(fake, real)
+    assert loss.tolist() == [3.0, 3.0]
+    loss.sum().backward()
+    assert all(level.grad is None for level in real)
+    assert all(level.grad is not None for level in fake)

@@ -54,6 +54,7 @@ TRAIN: dict[str, Any] = {
     "r2_gamma": 0.0,
     "tick_kimg": 0.016,
     "checkpoint_kimg": 0.016,
+    "select_kimg": 0,
 }
 
 

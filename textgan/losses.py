@@ -81,3 +81,13 @@ def choice_loss(similarities: Tensor, right: Tensor, wrong: Tensor) -> Tensor:  
     """
     own = F.one_hot(right, similarities.shape[1]).bool()
     return F.cross_entropy(similarities.masked_fill(~(own | wrong), -1e4), right, reduction="none")
+
+
+def pair_loss(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:  # [N,C,H,W] each, alike -> [N]
+    """Mean absolute difference over the levels of D's features, each level with the same weight.
+
+    A perceptual distance (Johnson et al. 2016) between a picture and the real image of the same caption,
+    beside the game as in Isola et al. 2017: the game alone is content with an outline in the right colour.
+    """
+    levels = [(a - b.detach()).abs().flatten(1).mean(dim=1) for a, b in zip(fake, real, strict=True)]
+    return torch.stack(levels).mean(dim=0)

@@ -179,6 +179,8 @@ class TrainParams:
     """Weight, in D, of picking a real image's caption among those of the batch that contradict it."""
     g_choice: float
     """Weight, in G, of the same for generated images: the mismatch term in G."""
+    g_pair: float = 0.0
+    """Weight, in G, of the distance in D's features to the real image of the same caption: shapes get filled soon."""
     captions: Literal["matched", "shuffled", "none"]
     """shuffled: every image gets another's caption; none: an empty one (ablations)."""
     r1_gamma: float
@@ -189,6 +191,8 @@ class TrainParams:
     """Interval of a row of the curve and of a grid of samples."""
     checkpoint_kimg: float
     """Interval of checkpoints: what a kill can lose at most."""
+    select_kimg: float = 0.0
+    """Interval at which G_ema is scored on `select`, and once at the end; the best is kept. 0: the last is."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: forward and backward in bfloat16, weights, moments and sums in fp32; for GPUs, on a CPU it is slower."""
     compile: bool = False
@@ -201,7 +205,9 @@ class TrainParams:
     def __post_init__(self) -> None:
         for key in ("total_kimg", "g_lr", "d_lr", "tick_kimg", "checkpoint_kimg"):
             rule(getattr(self, key) > 0, key, getattr(self, key), "above 0")
-        for key in ("ema_kimg", "text_kimg", "cache_mb", "d_choice", "g_choice", "r1_gamma", "r2_gamma"):
+        for key in ("ema_kimg", "text_kimg", "select_kimg", "cache_mb", "d_choice", "g_choice", "g_pair"):
+            rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
+        for key in ("r1_gamma", "r2_gamma"):
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
         for key in ("beta1", "beta2"):
             rule(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")

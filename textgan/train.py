@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 
 import textgan
 from textgan import acceleration, checkpoint, distributed, params
+from textgan.best import SelectScore
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
 from textgan.manifest import read_images
@@ -109,7 +110,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 "vocabulary_sha256": vocabulary["sha256"],
                 "num_words": len(vocabulary["words"]),
                 "max_tokens": data.longest_caption,
-                "cur_nimg": training.state.cur_nimg,
+                "cur_nimg": training.state.best_nimg,
                 "nan_steps": training.state.nan_steps,
                 "skipped_images": len(data.skipped),
             }
@@ -152,6 +153,8 @@ class Caretaker:
         every = max(1, len(select) // GRID_CAPTIONS)
         chosen = [select.captions[idx * every % len(select)] for idx in range(GRID_CAPTIONS)]
         self.captions = pad([captions[-(row % 2)] for row, captions in enumerate(chosen)])  # both languages
+        scored = training.params.select_kimg > 0 and distributed.rank() == 0
+        self.score = SelectScore(select, training.params) if scored else None
 
     def run(self, data: TrainingData, real_features: RealFeatures) -> None:
         """The loop, with SIGTERM heard. Raises SystemExit(143) after a checkpoint where it came."""
@@ -186,11 +189,28 @@ class Caretaker:
             state.sums, state.steps = {}, 0
             if distributed.rank() == 0:
                 self._tick()
+        every, begun = settings.select_kimg, state.cur_nimg > round(settings.text_kimg * 1000)
+        if state.cur_nimg >= total or (begun and every > 0 and _passed(state.cur_nimg, num, every)):
+            self._select()
         self.stopping = distributed.anywhere(self.stopping)  # all processes stop after the same step
         if _passed(state.cur_nimg, num, settings.checkpoint_kimg) or self.stopping:
             if distributed.rank() == 0:
                 save(training, self.work)
         return self.stopping
+
+    def _select(self) -> None:
+        """Keep G_ema where it is the best so far; every process keeps its own, and the first one's is written."""
+        state, networks = self.training.state, self.training.networks
+        if self.score is not None:
+            score = round(self.score(networks.G_ema), 6)
+            if not state.curve or state.curve[-1]["cur_nimg"] != state.cur_nimg:
+                state.curve.append({"cur_nimg": state.cur_nimg})
+            state.curve[-1]["select_kid"] = score
+            if state.best_nimg and score >= state.best_score:
+                return
+            state.best_score = score
+        state.best_nimg = state.cur_nimg
+        networks.G_best.load_state_dict(networks.G_ema.state_dict())
 
     @torch.no_grad()
     def _tick(self) -> None:
@@ -256,8 +276,8 @@ def resume(training: Training, work: Path) -> None:
 
 
 def write_snapshot(training: Training, snapshot: dict[str, Any], out: Path) -> None:
-    """G_ema, what it takes to build it, and the curve; the same training, the same bytes."""
-    tensors = {name: value.cpu().contiguous() for name, value in training.networks.G_ema.state_dict().items()}
+    """The best G_ema, what it takes to build it, and the curve; the same training, the same bytes."""
+    tensors = {name: value.cpu().contiguous() for name, value in training.networks.G_best.state_dict().items()}
     save_file(tensors, out / "G_ema.safetensors")
     os.chmod(out / "G_ema.safetensors", 0o644)
     write_json(out / "snapshot.json", {**snapshot, "weights_sha256": sha256_file(out / "G_ema.safetensors")})

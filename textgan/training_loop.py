@@ -15,7 +15,7 @@ from textgan import distributed
 from textgan.augment import augment, draw_augmentation
 from textgan.ema import ema_beta, update_ema
 from textgan.errors import UserError
-from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty
+from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss
 from textgan.networks.build import Networks
 from textgan.networks.judgement import Judgement
 from textgan.optimisers import build_optimiser, learning_rate, set_learning_rate
@@ -41,6 +41,9 @@ class State:
     sums: dict[str, float] = field(default_factory=dict)
     """Of the statistics since the last row."""
     curve: list[dict[str, float]] = field(default_factory=list)
+    best_nimg: int = 0
+    """Where the weights that are kept were made; 0: none were scored yet."""
+    best_score: float = 0.0
 
 
 @dataclass(slots=True)
@@ -202,14 +205,16 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
         g_loss = objective.g(fake_now.patches, fake_now.patches).mean(dim=1)
         g_loss = g_loss + objective.g(fake_logits, fake_logits).mean(dim=1)
     fake_choice, fake_choice_right = _choice(fake_now, c, batch, part)
+    pair = pair_loss(fake_features, seen_real)
     training.G_opt.zero_grad(set_to_none=True)
-    (g_loss + params.g_choice * fake_choice).mean().backward()
+    (g_loss + params.g_choice * fake_choice + params.g_pair * pair).mean().backward()
     networks.D.requires_grad_(True).train()
     _step(training, training.G_opt, networks.G.parameters())
     return _reported(
         {
             "d_loss": d_loss,
             "g_loss": g_loss,
+            "pair_loss": pair,
             "choice_loss": choice,
             "choice_right": choice_right,
             "fake_choice_right": fake_choice_right,

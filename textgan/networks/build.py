@@ -38,10 +38,12 @@ class Networks:
     G: Generator
     D: Discriminator
     G_ema: TextToImage
+    G_best: TextToImage
+    """G_ema as it was where it scored best: what a snapshot holds."""
 
     def modules(self) -> dict[str, nn.Module]:
         """By the name that checkpoints use."""
-        return {"text": self.text, "G": self.G, "D": self.D, "G_ema": self.G_ema}
+        return {"text": self.text, "G": self.G, "D": self.D, "G_ema": self.G_ema, "G_best": self.G_best}
 
 
 def build_text_to_image(params: TrainParams, width: int, height: int, num_words: int) -> TextToImage:
@@ -75,4 +77,4 @@ def build_networks(params: TrainParams, width: int, height: int, num_words: int,
     D = D.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net = net.to(device)
     G_ema = copy.deepcopy(net).eval().requires_grad_(False)
-    return Networks(net.text, net.generator, D, G_ema)
+    return Networks(net.text, net.generator, D, G_ema, copy.deepcopy(G_ema))

@@ -22,15 +22,23 @@ GRID = 4
 
 
 class Head(nn.Module):
-    """Reduces one level to a coarse grid; one logit a cell, and a vector that keeps places for the words."""
+    """Reduces one level to a coarse grid; one logit a cell, and a vector that keeps places for the words.
+
+    Bounded layers alone shrink what they see; each image is brought back to unit variance on the way. The
+    published heads do it by batch norm, which would make an image's judgement depend on its neighbours.
+    """
 
     def __init__(self, in_channels: int, channels: int, rows: int, columns: int, text_dim: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         while min(rows, columns) > GRID:
-            layers += [bounded(nn.Conv2d(in_channels, channels, 4, 2, 1)), nn.LeakyReLU(LEAK)]
+            layers += [
+                bounded(nn.Conv2d(in_channels, channels, 4, 2, 1)),
+                nn.GroupNorm(1, channels),
+                nn.LeakyReLU(LEAK),
+            ]
             in_channels, rows, columns = channels, rows // 2, columns // 2
-        layers += [bounded(nn.Conv2d(in_channels, channels, 3, 1, 1)), nn.LeakyReLU(LEAK)]
+        layers += [bounded(nn.Conv2d(in_channels, channels, 3, 1, 1)), nn.GroupNorm(1, channels), nn.LeakyReLU(LEAK)]
         self.body = nn.Sequential(*layers)
         self.patch = bounded(nn.Conv2d(channels, 1, 1))
         self.whole = bounded(nn.Linear(channels * rows * columns, channels))

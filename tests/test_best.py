@@ -1,0 +1,73 @@
+"""The weights that a snapshot holds are those that scored best on `select`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from tests.tiny_training import settings, write_data
+from textgan import train as stage
+from textgan.best import SelectScore, scoring_network
+
+SELECTED = settings(select_kimg=0.016, total_kimg=0.064)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with data in it."""
+    monkeypatch.chdir(tmp_path)
+    return write_data(Path())
+
+
+def test_a_worse_score_later_changes_nothing(place, monkeypatch):
+    """Scores 3, 1, 2, 4: what is kept is what was there at the second."""
+    scores = iter([3.0, 1.0, 2.0, 4.0])
+    seen = []
+
+    def score(self, net):
+        seen.append({name: value.clone() for name, value in net.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(SelectScore, "__call__", score)
+    stage.train("tiny", SELECTED, *place, Path("out"), Path("runs"))
+    assert len(seen) == 4
+    kept = load_file("out/G_ema.safetensors")
+    assert all(kept[name].equal(value) for name, value in seen[1].items())
+    assert any(not kept[name].equal(value) for name, value in seen[3].items())
+    assert json.loads(Path("out/snapshot.json").read_text())["cur_nimg"] == 32
+    assert pd.read_csv("out/curve.csv")["select_kid"].dropna().tolist() == [3, 1, 2, 4]
+
+
+def test_resuming_keeps_the_best(place, monkeypatch):
+    """Stopped between two scores, the snapshot has the same bytes."""
+    stage.train("tiny", SELECTED, *place, Path("whole"), Path("runs"))
+    steps = 0
+    after_step = stage.Caretaker.__call__
+
+    def stop_at_five(self, training, num):
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return after_step(self, training, num)
+
+    monkeypatch.setattr(stage.Caretaker, "__call__", stop_at_five)
+    with pytest.raises(SystemExit):
+        stage.train("tiny", SELECTED, *place, Path("stopped"), Path("runs"))
+    monkeypatch.setattr(stage.Caretaker, "__call__", after_step)
+    stage.train("tiny", SELECTED, *place, Path("stopped"), Path("runs"))
+    for name in ("G_ema.safetensors", "curve.csv", "snapshot.json"):
+        assert Path("whole", name).read_bytes() == Path("stopped", name).read_bytes()
+
+
+def test_never_the_network_of_the_discriminator():
+    """Whoever trains through lite2 is not scored by it."""
+    for extractor in ("lite0", "lite1", "lite2"):
+        assert scoring_network(dataclasses.replace(SELECTED, extractor=extractor)) != extractor
