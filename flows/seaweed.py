@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import json
 import os
 import secrets
@@ -26,6 +27,9 @@ SERVICES = ("s3", "master", "volume", "filer", "admin")
 START_SECONDS = 60.0
 """After kill -9 the server has been seen to need 6 s until it takes writes; a loaded machine takes longer."""
 RECORD = "process.json"
+SYNCED = {"version": 1, "locations": [{"locationPrefix": "/buckets/", "fsync": True}]}
+"""The filer's own settings: an object's bytes are on the disk before the put is answered. A kill loses nothing without
+it either; it is for power cuts. Names (the filer's LevelDB) are written and not synced: the server has no option."""
 
 
 def start(place: Path, known: Remote | None) -> Remote:
@@ -43,6 +47,7 @@ def start(place: Path, known: Remote | None) -> Remote:
     while True:
         try:
             probe(remote, 1.0)
+            _sync_writes(ports["filer"])
             return remote
         except UserError as error:
             if server.poll() is not None:
@@ -79,6 +84,23 @@ def _spawn(place: Path, ports: dict[str, int], remote: Remote) -> subprocess.Pop
     log = place / "weed.log"
     log.unlink(missing_ok=True)
     return daemon.spawn(place / RECORD, command, log, environment, place)
+
+
+def _sync_writes(port: int) -> None:
+    """Tell the filer to sync what is written to buckets; it keeps that. Raises UserError where it does not take it."""
+    head = 'Content-Disposition: form-data; name="file"; filename="filer.conf"\r\nContent-Type: application/json'
+    body = f"--part\r\n{head}\r\n\r\n{json.dumps(SYNCED)}\r\n--part--\r\n"
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        kind = {"Content-Type": "multipart/form-data; boundary=part"}
+        connection.request("POST", "/etc/seaweedfs/filer.conf", body, kind)
+        status = connection.getresponse().status
+    except OSError as error:
+        raise UserError(f"storage: the filer at port {port} does not answer: {error}") from None
+    finally:
+        connection.close()
+    if status not in (200, 201):
+        raise UserError(f"storage: the filer at port {port} does not take its settings (status {status})")
 
 
 def _ports(place: Path) -> dict[str, int]:

@@ -94,6 +94,28 @@ def test_acknowledged_objects_survive_sigkill(first):
     ]
 
 
+@pytest.mark.slow
+def test_bytes_are_synced_to_the_disk_before_a_put_is_answered(first, tmp_path):
+    """One fsync a put or more; seen by strace, where there is one that may look."""
+    process, seen = seaweed.running(storage.PLACE), tmp_path / "calls"
+    assert process is not None
+    try:
+        watching = ["strace", "-f", "-e", "trace=fsync,fdatasync", "-o", str(seen), "-p", str(process.pid)]
+        strace = subprocess.Popen(watching, stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        pytest.skip("no strace here")
+    try:
+        assert strace.stderr is not None
+        if "attached" not in strace.stderr.readline():
+            pytest.skip("strace may not look at processes here")
+        for number in range(5):
+            remote.client(known()).put_object(Bucket="dvc", Key=f"synced/{number}", Body=os.urandom(1 << 16))
+    finally:
+        strace.terminate()
+        strace.wait(10)
+    assert seen.read_text().count("sync(") >= 5
+
+
 def test_a_second_clone_attaches_and_follows_the_address(first, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     storage.attach(str(first))
