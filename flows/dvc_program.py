@@ -40,6 +40,7 @@ class Outcome:
 
 
 OnStage = Callable[[str, Outcome], object]
+OnStart = Callable[[subprocess.Popen[str]], None]
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ def run(
     timeout_seconds: float | None = None,
     cwd: Path | None = None,
     merge_errors: bool = False,
-    on_start: Callable[[subprocess.Popen[str]], None] = lambda _process: None,
+    on_start: OnStart = lambda _process: None,
     keep_open: tuple[int, ...] = (),
 ) -> Run:
     """Run a DVC command to its end. `say` gets each line; `on_stage` each stage once it is over.

@@ -19,6 +19,7 @@ from prefect.states import Cancelling
 from flows import ROOT, exchange, graph, storage
 from flows import dvc_program as dvc
 from flows.repro import push_if_needed
+from flows.stopping import TRANSFER_PAUSES, Stop
 from textgan.errors import UserError
 
 POLL_SECONDS = 1.0
@@ -26,12 +27,10 @@ WORKER_SECONDS = float(os.environ.get("TEXTGAN_WORKER_SECONDS", "120"))
 """How long a stage waits for a worker of its pool to be there at all; one that is busy is waited for without end."""
 
 
-def run(
-    name: str, stage: graph.Stage, force: bool, check: Callable[[], None], say: Callable[[str], object]
-) -> dvc.Outcome:
+def run(name: str, stage: graph.Stage, force: bool, stop: Stop, say: Callable[[str], object]) -> dvc.Outcome:
     """Have a worker of the stage's pool run it; what it made is in the storage afterwards, and in this dvc.lock."""
     remote = storage.ensure_started()
-    push_inputs(remote.identity, say)
+    push_inputs(remote.identity, stop, say)
     context: Any = get_run_context()
     talk = exchange.Exchange(remote, str(context.task_run.flow_run_id))
     sources, lock = exchange.sources(ROOT, stage), exchange.read_lock(ROOT)
@@ -40,7 +39,7 @@ def run(
         with get_client(sync_client=True) as client:
             asked = _ask(name, stage.pool, talk.run, force)
             say(f"{name}: asked of the pool {stage.pool} as flow run {asked.name}")
-            _wait(client, asked, stage.pool, check, say)
+            _wait(client, asked, stage.pool, stop.check, say)
         reply = talk.get(name, "reply")
         exchange.merge_lock(ROOT, name, reply["lock"])
     finally:
@@ -48,11 +47,11 @@ def run(
     return dvc.Outcome(reply["how"], reply["seconds"])
 
 
-@task(task_run_name="push", retries=3, retry_delay_seconds=[2, 10, 60], cache_policy=NO_CACHE, persist_result=False)
-def push_inputs(identity: str, say: Callable[[str], object]) -> None:
+@task(task_run_name="push", cache_policy=NO_CACHE, persist_result=False)
+def push_inputs(identity: str, stop: Stop, say: Callable[[str], object]) -> None:
     """What the stage reads must be in the storage before another machine can have it."""
     if (ROOT / dvc.LOCK_FILE).exists():
-        push_if_needed(identity, say=say)
+        stop.retried(lambda: push_if_needed(identity, say=say, on_start=stop.watch), TRANSFER_PAUSES, say)
 
 
 def _ask(name: str, pool: str, run: str, force: bool) -> FlowRun:

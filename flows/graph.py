@@ -30,6 +30,11 @@ class Stage:
         seconds = self.meta.get("timeout_seconds")
         return None if seconds is None else float(seconds)
 
+    @property
+    def retries(self) -> int:
+        """How often it is run again after a failure; never where dvc.yaml says nothing: the same fails again."""
+        return int(self.meta.get("retries", 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, cards, history, publish, storage
-from flows.pipeline import COMMITTED, pipeline
+from flows import ROOT, cards, guard, history, storage
+from flows import dvc_program as dvc
+from flows.committing import is_committed
+from flows.pipeline import pipeline
 from flows.releases import Store
+from flows.stopping import Stop
 from textgan import params
 from textgan.errors import UserError
 
+stop = Stop()
 Numbers = dict[str, dict[str, float]]
 """{dataset: {metric: value}}, the headline first, as a release's index has them."""
 
@@ -62,14 +68,20 @@ def compare() -> tuple[bool, str]:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def publish_release() -> None:
-    """`textgan publish` of the present commit; it refuses a tree that differs from it."""
-    publish.publish(tag="")
+    """`textgan publish` of the present commit, under a guard; it refuses a tree that differs from it."""
+    command = [sys.executable, "-m", "textgan.cli", "publish"]
+    process = guard.popen(command, cwd=ROOT, env=dvc.environment(), stderr=subprocess.STDOUT, **dvc.PIPES)
+    stop.watch(process)
+    result = dvc.follow(process, say=get_run_logger().info)
+    stop.check()
+    if result.code != 0:
+        raise UserError(f"textgan publish: exit {result.code}: {' | '.join(result.tail[-3:])}")
 
 
 def check_tree() -> None:
     """Refuse before hours are spent what `publish` would refuse after them: a tree with changes of somebody's."""
     changed = [line[3:] for line in history.git("status", "--porcelain", "--untracked-files=all").splitlines()]
-    others = [path for path in changed if path.split("/")[0] not in COMMITTED]
+    others = [path for path in changed if not is_committed(path)]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise UserError(f"nightly: {others[0]}{more} differs from the commit; commit it, or remove it, first")
@@ -83,7 +95,8 @@ def nightly(publish_if_better: bool = True) -> str:
     outcomes = pipeline(commit=True)
     publishing, why = compare.submit().result()
     if publishing and publish_if_better:
-        publish_release.submit().result()
+        with stop.when_cancelled():
+            publish_release.submit().result()
     decision = f"{'Published' if publishing and publish_if_better else 'Not published'}: {why}."
     ran = [name for name, how in outcomes.items() if how != "unchanged"]
     text = f"{decision}\n\nStages that ran: {', '.join(ran) or 'none'}."

@@ -1,4 +1,4 @@
-"""The graph as a Prefect flow: `python -m flows.pipeline [--targets S,S] [--force] [--no-push] [--dry-run] [--commit]`.
+"""The graph as a Prefect flow: `python -m flows.pipeline [--targets S,S] [--force] [--dry-run] [--commit] ...`.
 
 DVC decides whether a stage must run and remembers what it made; Prefect decides when and shows it. The flow lists
 no stage and calls no stage code: each stale stage of DVC's graph is one task, `dvc repro -s STAGE`, under a guard.
@@ -7,7 +7,6 @@ no stage and calls no stage code: each stale stage of DVC's graph is one task, `
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import Annotated
 
 import typer
@@ -16,23 +15,27 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, exports, graph, locks, showing, storage
+from flows import ROOT, committing, exports, graph, locks, server, showing, storage
 from flows import dvc_program as dvc
-from flows.repro import committed_lock, push_if_needed
+from flows.repro import committed_lock, push_if_needed, record_outcomes
 from flows.stage import POOLS, RUN_LOCK, run_stage, stop
+from flows.stopping import TRANSFER_PAUSES
 from textgan.errors import UserError, fail
 
-COMMITTED = ("dvc.lock", "metrics", "params.yaml")
-"""What a run commits where it is told to."""
 MAX_WAITING = 64
 """Threads of a run: one for each task, most of which wait for the stages above them or for a slot."""
 
 
-@task(task_run_name="push", retries=3, retry_delay_seconds=[2, 10, 60], cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="push", cache_policy=NO_CACHE, persist_result=False)
 def push(identity: str) -> bool:
-    """Transfers may be tried again: the network's failures are nobody's fault. True where it pushed."""
-    stop.check()
-    return push_if_needed(identity, say=get_run_logger().info)
+    """`dvc push` where there is something to push; transfers are tried again. True where it pushed."""
+    say = get_run_logger().info
+
+    def once() -> bool:
+        stop.check()
+        return push_if_needed(identity, say=say, on_start=stop.watch)
+
+    return stop.retried(once, TRANSFER_PAUSES, say)
 
 
 @flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=MAX_WAITING))  # type: ignore[arg-type]
@@ -42,24 +45,31 @@ def pipeline(
     push_after: bool = True,
     dry_run: bool = False,
     commit: bool = False,
+    tag: str = "",
 ) -> dict[str, str]:
-    """Bring the graph, or what `targets` need, up to date; {stage: how}, how one of ran, restored, unchanged."""
+    """Bring the graph, or what `targets` need, up to date; {stage: how}, how one of ran, restored, unchanged.
+
+    `tag` commits, and names the commit. Raises UserError where a stage fails.
+    """
     log = get_run_logger()
+    if tag:
+        committing.check_tag(tag)
     with stop.when_cancelled():
         held = locks.acquire(RUN_LOCK, "another run of this repository", stop.check, log.info)
         try:
-            return _bring_up_to_date(targets, force, push_after, dry_run, commit, held)
+            return _bring_up_to_date(targets, force, push_after, dry_run, commit, tag, held)
         finally:
             os.close(held)
 
 
 def _bring_up_to_date(
-    targets: list[str] | None, force: bool, push_after: bool, dry_run: bool, commit: bool, held: int
+    targets: list[str] | None, force: bool, push_after: bool, dry_run: bool, commit: bool, tag: str, held: int
 ) -> dict[str, str]:
     log = get_run_logger()
     exports.link_all()
     found = graph.read(ROOT, targets, POOLS)
     names = found.to_run(force)
+    committed = committed_lock()
     log.info("%d stages, %d to run: %s", len(found.stages), len(names), ", ".join(names) or "none")
     outcomes = {name: dvc.Outcome("unchanged", 0.0) for name in found.stages if name not in names}
     if dry_run:
@@ -70,12 +80,16 @@ def _bring_up_to_date(
     failed = [name for name, outcome in outcomes.items() if outcome.how not in ("ran", "restored", "unchanged")]
     showing.stages(found, outcomes)
     if failed:
-        raise RuntimeError("; ".join(f"{name}: {outcomes[name].how}" for name in failed))
+        raise UserError("; ".join(f"{name}: {outcomes[name].how}" for name in failed))
+    if names and all(found.stages[name].pool in POOLS for name in names):  # else another machine's is not known here
+        record_outcomes(outcomes, committed)
     if push_after and remote is not None:
         push.submit(remote.identity).result()  # in a thread: the main thread is the one that hears of a cancellation
     showing.results(list(found.stages))
-    if commit:
-        commit_lock(log.info)
+    if commit or tag:
+        committing.commit_lock(log.info)
+    if tag:
+        committing.tag_commit(tag, log.info)
     return {name: outcomes[name].how for name in found.stages}
 
 
@@ -108,38 +122,18 @@ def _run_stages(
     return outcomes
 
 
-def commit_lock(say: dvc.Say) -> None:
-    """Commit dvc.lock, params.yaml and git-tracked metrics where they changed; other changes stay out of it.
-
-    Raises UserError with git's own words where it refuses (no name and e-mail of the committer, a hook).
-    """
-    paths = [path for path in COMMITTED if (ROOT / path).exists()]
-    status = subprocess.run(["git", "status", "--porcelain", "--", *paths], cwd=ROOT, capture_output=True, text=True)
-    if not status.stdout.strip():
-        say("nothing to commit")
-        return
-    before = committed_lock()
-    after = dvc.lock_outs((ROOT / "dvc.lock").read_text(encoding="utf-8"))
-    changed = sorted(name for name in after if after[name] != before.get(name))
-    subprocess.run(["git", "add", "--", *paths], cwd=ROOT, check=True)
-    message = f"Pipeline run: {', '.join(changed) or 'no output changed'}"
-    command = ["git", "commit", "-q", "-m", message, "--", *paths]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if made.returncode != 0:
-        raise UserError(f"git commit: {' '.join((made.stderr or made.stdout).split())}")
-    say(message)
-
-
 def main(
     targets: Annotated[str, typer.Option(help="Stages, separated by commas; default: all.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
     no_push: Annotated[bool, typer.Option("--no-push", help="Leave the artifacts on this machine.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
     commit: Annotated[bool, typer.Option("--commit", help="Commit dvc.lock afterwards.")] = False,
+    tag: Annotated[str, typer.Option(help="Commit, and give the commit this tag.")] = "",
 ) -> None:
     """Run DVC's graph as a Prefect flow on this machine."""
     names = [name for name in targets.split(",") if name]
-    outcomes = pipeline(names or None, force, not no_push, dry_run, commit)
+    server.check_answers()
+    outcomes = pipeline(names or None, force, not no_push, dry_run, commit, tag)
     for name, how in outcomes.items():
         print(f"{name:<24} {how}")
 

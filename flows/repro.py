@@ -54,6 +54,16 @@ def repro(
         print(line)
 
 
+def record_outcomes(outcomes: dict[str, dvc.Outcome], committed: dict[str, dict[str, str]]) -> None:
+    """What `textgan repro` keeps of a run's stages: their times, the machine, the page with both."""
+    times = _Times()
+    for stage, outcome in outcomes.items():
+        times.record(stage, outcome)
+    if CONTENT.exists():
+        assemble()
+    record_machine(dvc.Run(0, outcomes), committed)
+
+
 class _Times:
     """Keeps runs/stages.json up to date as stages end: the report, the last stage, shows it."""
 
@@ -80,8 +90,11 @@ def record_machine(result: dvc.Run, committed: dict[str, dict[str, str]]) -> Non
         environment.record({name: entry["seconds"] for name, entry in stages.items() if entry["how"] == "ran"})
 
 
-def push_if_needed(identity: str, say: dvc.Say = print) -> bool:
-    """`dvc push` with the run cache, unless this very dvc.lock is already in this storage. True where it pushed."""
+def push_if_needed(identity: str, say: dvc.Say = print, on_start: dvc.OnStart = lambda _process: None) -> bool:
+    """`dvc push` with the run cache, unless this very dvc.lock is already in this storage. True where it pushed.
+
+    `on_start` gets the command, for who may have to end it.
+    """
     state = {"lock": hashlib.sha256(dvc.LOCK_FILE.read_bytes()).hexdigest(), "storage": identity}
     try:
         if json.loads(PUSHED.read_text(encoding="utf-8")) == state:
@@ -89,7 +102,7 @@ def push_if_needed(identity: str, say: dvc.Say = print) -> bool:
     except (FileNotFoundError, ValueError):
         pass
     say("Pushing to the storage")
-    result = dvc.run("push", "--run-cache", say=say)
+    result = dvc.run("push", "--run-cache", say=say, on_start=on_start)
     if result.code != 0:
         raise UserError(f"dvc push failed (exit {result.code}): {result.tail[-1] if result.tail else 'no output'}")
     write_json(PUSHED, state)

@@ -158,6 +158,13 @@ def _deploy(environment: dict[str, str]) -> None:
         raise UserError(f"prefect deploy: {' '.join(last)}")
 
 
+def check_answers() -> None:
+    """Refuse an address at which no server answers: Prefect itself would say so with a page of trace."""
+    url = os.environ.get("PREFECT_API_URL", "")
+    if url and not _healthy(url):
+        raise UserError(f"PREFECT_API_URL is {url}; no Prefect server answers there, and `make server` starts one")
+
+
 def _healthy(url: str) -> bool:
     try:  # an http address, which this module wrote
         with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:  # nosec B310

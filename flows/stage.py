@@ -20,7 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import ROOT, exchange, graph, guard, locks, storage
 from flows import dvc_program as dvc
-from flows.stopping import Stop
+from flows.stopping import TRANSFER_PAUSES, Stop
 from textgan import local
 from textgan.errors import UserError
 from textgan.files import STATE
@@ -33,18 +33,28 @@ POOLS = frozenset(os.environ.get("TEXTGAN_POOLS", "cpu,gpu").split(","))
 RUN_LOCK = ROOT / STATE / "flow.lock"
 """Held by the one flow run that works in this repository, whoever started it, and by all that it started."""
 WATCH_SECONDS = 2.0
+RETRY_SECONDS = 10.0
+"""Before a stage whose meta allows it is run again."""
 stop = Stop()
 slots = threading.BoundedSemaphore(SLOTS)
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def run_stage(name: str, stage: graph.Stage, force: bool, pull: bool, held: list[int], bring: list[str]) -> dvc.Outcome:
-    """One stage, once: a deterministic failure stays a failure. `held` are the run's own locks; `bring`: run_here."""
-    if stage.pool in POOLS:
-        return run_here(name, stage, force, pull, held, bring)
-    from flows import elsewhere
+    """One stage, once more for each of its `retries`: there are none, for what is deterministic fails again.
 
-    return elsewhere.run(name, stage, force, stop.check, get_run_logger().info)
+    `held` are the run's own locks; `bring`: run_here.
+    """
+    say = get_run_logger().info
+
+    def once() -> dvc.Outcome:
+        if stage.pool in POOLS:
+            return run_here(name, stage, force, pull, held, bring)
+        from flows import elsewhere
+
+        return elsewhere.run(name, stage, force, stop, say)
+
+    return stop.retried(once, [RETRY_SECONDS] * stage.retries, say)
 
 
 def run_here(name: str, stage: graph.Stage, force: bool, pull: bool, held: list[int], bring: list[str]) -> dvc.Outcome:
@@ -88,13 +98,18 @@ def _slot() -> Iterator[None]:
         slots.release()
 
 
-@task(task_run_name="push", retries=3, retry_delay_seconds=[2, 10, 60], cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="push", cache_policy=NO_CACHE, persist_result=False)
 def push_outs(name: str) -> None:
-    """Transfers may be tried again."""
-    stop.check()
-    result = dvc.run("push", "--run-cache", name, say=get_run_logger().info, cwd=ROOT, on_start=stop.watch)
-    if result.code != 0:
-        raise UserError(f"dvc push {name} failed (exit {result.code}): {result.tail[-1] if result.tail else ''}")
+    """What the stage made, into the storage; transfers are tried again."""
+    say = get_run_logger().info
+
+    def push() -> None:
+        stop.check()
+        result = dvc.run("push", "--run-cache", name, say=say, cwd=ROOT, on_start=stop.watch)
+        if result.code != 0:
+            raise UserError(f"dvc push {name} failed (exit {result.code}): {result.tail[-1] if result.tail else ''}")
+
+    stop.retried(push, TRANSFER_PAUSES, say)
 
 
 @flow(name="stage", flow_run_name="{name}", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]

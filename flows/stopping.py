@@ -5,7 +5,14 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from textgan.errors import UserError
+
+T = TypeVar("T")
+TRANSFER_PAUSES = (2.0, 10.0, 60.0)
+"""Seconds before a transfer is tried again: the network's failures are nobody's fault, and pass."""
 
 
 class Stopped(RuntimeError):
@@ -23,6 +30,25 @@ class Stop:
         """Raise where the run is ending: a task that waited for its slot must not start."""
         if self._event.is_set():
             raise Stopped("the run was cancelled")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep; raise at once where the run is ending."""
+        self._event.wait(seconds)
+        self.check()
+
+    def retried(self, act: Callable[[], T], pauses: Iterable[float], say: Callable[[str], object]) -> T:
+        """Call `act`; where it fails, again after each pause. The last failure is the caller's; a stopped run ends.
+
+        Prefect's own retries sleep where nobody can wake them: a cancelled run would outlive its cancellation.
+        """
+        for pause in pauses:
+            try:
+                return act()
+            except (UserError, RuntimeError, OSError) as error:
+                self.check()
+                say(f"{error}; again in {pause:g} s")
+                self.wait(pause)
+        return act()
 
     def watch(self, process: subprocess.Popen[str]) -> None:
         """End this guarded command too when the run is stopped, also when that has just happened."""

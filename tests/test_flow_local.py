@@ -57,10 +57,9 @@ def test_nightly_publishes_only_what_is_better_and_nowhere_worse():
 
 def test_nightly_refuses_a_dirty_tree_before_anything_runs(tiny_repository, monkeypatch):
     """What the run itself commits may differ; anything else would be refused by publish hours later."""
-    from flows import nightly, pipeline
+    from flows import nightly
     from textgan.errors import UserError
 
-    monkeypatch.setattr(pipeline, "ROOT", tiny_repository)
     edit_seed(tiny_repository, 9)
     nightly.check_tree()
     (tiny_repository / "notes.txt").write_text("mine")
@@ -70,10 +69,10 @@ def test_nightly_refuses_a_dirty_tree_before_anything_runs(tiny_repository, monk
 
 def test_the_lock_is_committed_alone_and_gits_refusal_is_told(tiny_repository, monkeypatch):
     """Without a name of the committer git refuses: one line, no trace."""
-    from flows import pipeline
+    from flows import committing
     from textgan.errors import UserError
 
-    monkeypatch.setattr(pipeline, "ROOT", tiny_repository)
+    monkeypatch.setattr(committing, "ROOT", tiny_repository)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
@@ -82,14 +81,14 @@ def test_the_lock_is_committed_alone_and_gits_refusal_is_told(tiny_repository, m
     (tiny_repository / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     (tiny_repository / "work.py").write_text("# mine\n")
     with pytest.raises(UserError, match="git commit: .*[Pp]lease tell me who you are"):
-        pipeline.commit_lock(print)
+        committing.commit_lock(print)
     tiny.git(tiny_repository, "config", "user.name", "test")
     tiny.git(tiny_repository, "config", "user.email", "test@localhost")
     said: list[str] = []
-    pipeline.commit_lock(said.append)
+    committing.commit_lock(said.append)
     assert said == ["Pipeline run: no output changed"]
     assert tiny.git(tiny_repository, "show", "--name-only", "--format=", "HEAD") == "dvc.lock"
-    pipeline.commit_lock(said.append)
+    committing.commit_lock(said.append)
     assert said[1:] == ["nothing to commit"]
 
 
@@ -131,3 +130,58 @@ def test_only_what_is_no_ordinary_error_stops_a_run():
         raise KeyboardInterrupt
     with pytest.raises(Stopped):
         stop.check()
+
+
+def test_a_transfer_is_tried_again_with_growing_pauses_and_then_given_up():
+    from flows.stopping import TRANSFER_PAUSES, Stop
+    from textgan.errors import UserError
+
+    assert list(TRANSFER_PAUSES) == sorted(TRANSFER_PAUSES) and len(TRANSFER_PAUSES) == 3
+    said: list[str] = []
+    tries = iter([UserError("the network"), OSError("again"), None])
+
+    def act() -> str:
+        error = next(tries)
+        if error is not None:
+            raise error
+        return "done"
+
+    assert Stop().retried(act, (0.01, 0.02), said.append) == "done"
+    assert said == ["the network; again in 0.01 s", "again; again in 0.02 s"]
+    tries = iter([OSError("one"), OSError("two")])
+    with pytest.raises(OSError, match="two"):
+        Stop().retried(act, (0.01,), said.append)
+
+
+def test_a_stopped_run_wakes_from_its_pause_and_does_not_try_again():
+    """A cancelled run is over within seconds, though a transfer would be tried again in minutes."""
+    from flows.stopping import Stop, Stopped
+
+    stop, tries = Stop(), []
+
+    def act() -> None:
+        tries.append(1)
+        raise OSError("no way")
+
+    threading.Timer(0.1, stop.set).start()
+    with pytest.raises(Stopped):
+        stop.retried(act, (600.0,), print)
+    assert len(tries) == 1
+
+
+def test_a_tag_is_given_once_and_refused_before_anything_runs(tiny_repository, monkeypatch):
+    from flows import committing
+    from textgan.errors import UserError
+
+    monkeypatch.setattr(committing, "ROOT", tiny_repository)
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@localhost")
+    committing.check_tag("night-1")
+    committing.tag_commit("night-1", print)
+    assert tiny.git(tiny_repository, "rev-parse", "night-1^{}") == tiny.git(tiny_repository, "rev-parse", "HEAD")
+    with pytest.raises(UserError, match="tag night-1: a commit has it already"):
+        committing.check_tag("night-1")
+    for nonsense in ("a b", "-d", "x..y"):
+        with pytest.raises(UserError, match="must be a name that git takes"):
+            committing.check_tag(nonsense)

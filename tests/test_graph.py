@@ -99,6 +99,18 @@ def test_graph_orders_stages_behind_what_they_wait_for(tiny_repository):
     assert list(partial.stages) == ["first@one", "middle@one"]
 
 
+def test_pool_timeout_and_retries_come_from_meta(tiny_repository):
+    """Nothing said: the pool cpu, no end, and no second try."""
+    file = tiny_repository / "dvc.yaml"
+    value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    value["stages"]["first"]["do"]["meta"] = {"retries": 2}
+    file.write_text(yaml.safe_dump(value), encoding="utf-8")
+    stages = graph.read(tiny_repository).stages
+    first, middle = stages["first@one"], stages["middle@one"]
+    assert (first.pool, first.timeout_seconds, first.retries) == ("cpu", None, 2)
+    assert (middle.pool, middle.timeout_seconds, middle.retries) == ("gpu", 60.0, 0)
+
+
 def test_unknown_target_names_the_stages_there_are(tiny_repository):
     with pytest.raises(UserError, match=r"target 'nowhere' is no stage; there are .*middle@one"):
         graph.read(tiny_repository, ["nowhere"])

@@ -59,6 +59,16 @@ def test_a_machine_starts_the_workers_of_its_pools(spawned, monkeypatch):
         server._workers(server._environment("http://127.0.0.1:1/api"))
 
 
+def test_a_flow_by_hand_without_its_server_is_one_line(monkeypatch, tiny_repository):
+    """Nothing has run then, and Prefect has not been asked."""
+    from flows import pipeline
+
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    with pytest.raises(UserError, match="no Prefect server answers there, and `make server` starts one"):
+        pipeline.main()
+    assert not (tiny_repository / "pids").exists()
+
+
 def test_a_worker_without_its_server_says_so(spawned, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="PREFECT_API_URL is not set"):
