@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flows.remote import Remote, write_dvc_config
 from textgan.errors import UserError
@@ -97,6 +98,43 @@ def python_of(tree: Path) -> Path:
             raise UserError(f"the environment of {LOCK} at the commit cannot be built (exit {made.returncode})")
         (place / "complete").touch()
     return python
+
+
+def stage_names(tree: Path, python: Path, environment: dict[str, str]) -> list[str]:
+    """The stages of a worktree's dvc.yaml, as its own DVC reads it. Raises NotVerifiable where that cannot."""
+    command = [str(python), "-m", "dvc", "stage", "list", "--name-only"]
+    listed = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    if listed.returncode != 0:
+        raise NotVerifiable(f"dvc.yaml cannot be read: {' '.join(listed.stderr.split())[-300:]}")
+    return listed.stdout.splitlines()
+
+
+def stale_stages(tree: Path, python: Path, environment: dict[str, str], stages: list[str]) -> dict[str, str]:
+    """{stage: why} of those whose recorded code, command or parameters are not the worktree's. Raises UserError."""
+    command = [str(python), "-m", "dvc", "status", "--json", *stages]
+    shown = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    try:
+        status = json.loads(shown.stdout)
+    except ValueError:
+        raise UserError(f"dvc status in the worktree: {shown.stderr.strip()[-300:]}") from None
+    return {stage: reason for stage, entries in status.items() if (reason := _why_stale(entries))}
+
+
+def _why_stale(entries: list[Any]) -> str:
+    """The first changed dependency that is code or parameters, in words; raw exports need not be here."""
+    for entry in entries:
+        if not isinstance(entry, dict):
+            if entry == "changed command":
+                return "dvc.lock records another command than dvc.yaml has"
+            continue
+        for path, how in entry.get("changed deps", {}).items():
+            if path.startswith("data/exports/") and how == "deleted":
+                continue
+            if isinstance(how, dict):
+                keys = ", ".join(f"{key} ({state})" for key, state in how.items())
+                return f"{path} at the commit is not what dvc.lock recorded: {keys}"
+            return f"{path} at the commit is not what dvc.lock recorded ({how})"
+    return ""
 
 
 def dvc_hash(path: Path) -> tuple[str, int]:

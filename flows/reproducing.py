@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from textgan.files import STATE, write_json
 FLOATS = ("captions", "train", "matcher", "evaluate", "report")
 """Stages whose floats another processor may round otherwise; all others have the same bytes on every machine."""
 RESTORED_NUMBER = "not measured again"
+UNRECORDED = "dvc.yaml has it and dvc.lock has no record of it: nobody ran it"
 
 
 def reproduce(
@@ -77,6 +79,7 @@ class Reproduction:
             raise UserError(f"--dataset {dataset!r}: the commit's params.yaml has {', '.join(datasets)}")
         self.datasets = [dataset] if dataset else datasets
         self.python = commit.python_of(tree)
+        self.unrecorded: list[str] = []
         self.stages = self._stages()
         self.metrics = {name: _metrics_in(tree / "metrics" / f"{name}.json") for name in self.datasets}
         self.recorded, self.seconds = environment.recorded(tree)
@@ -91,8 +94,13 @@ class Reproduction:
         verdict.tolerances = {name: found.source for name, found in self.tolerances.items()}
         if self.remote is None:
             self._rerun_all(verdict)
-            return
-        commit.connect(self.tree, self.remote)
+        else:
+            self._restore(verdict, self.remote)
+        verdict.stages += [Row(name, UNKNOWN, UNRECORDED) for name in self.unrecorded]
+
+    def _restore(self, verdict: Verdict, remote: Remote) -> None:
+        """Every out from the storage, hashed; then the numbers."""
+        commit.connect(self.tree, remote)
         pulled = self._dvc("pull", *self.stages)
         for name in self.datasets:  # metrics that DVC keeps, not git, have come just now
             self.metrics[name] = self.metrics[name] or self._measured(name)
@@ -100,8 +108,14 @@ class Reproduction:
         if pulled.code != 0:
             return
         verdict.stages = self._with_stale(verdict.stages)
-        for name in self.datasets:
-            verdict.metrics += self._measured_again(name) if verdict.mode == "metrics" else self._only_restored(name)
+        rows_of = self._measured_again if verdict.mode == "metrics" else self._only_restored
+        verdict.metrics += [row for name in self.datasets for row in self._evaluated(name, rows_of)]
+
+    def _evaluated(self, dataset: str, rows_of: Callable[[str], list[Row]]) -> list[Row]:
+        """The rows, where the commit recorded an evaluation: numbers that nobody measured are no numbers."""
+        if f"evaluate@{dataset}" in self.lock:
+            return rows_of(dataset)
+        return [Row(f"{dataset}:*", UNKNOWN, f"dvc.lock has no record of evaluate@{dataset}")]
 
     def _measured_again(self, dataset: str) -> list[Row]:
         """The snapshot evaluated again, against the numbers that the commit holds."""
@@ -128,15 +142,14 @@ class Reproduction:
         verdict.stages += [row for row in self._export_rows(places) if row.verdict != IDENTICAL]
         if verdict.stages:
             return
-        rerun = self._dvc("repro", "--force", "--no-run-cache", *self._targets())
+        rerun = self._dvc("repro", "--force", "--no-run-cache", *self.stages)
         for name in self.stages:
             if name in rerun.stages and rerun.stages[name].how == "ran":
                 verdict.stages.append(self._compared(name, IDENTICAL))
             else:
                 why = "failed" if name in rerun.stages else "was not reached"
                 verdict.stages.append(Row(name, DIFFERENT if rerun.code else UNKNOWN, f"the stage {why}"))
-        for dataset in self.datasets:
-            verdict.metrics += self._compared_metrics(dataset)
+        verdict.metrics += [row for name in self.datasets for row in self._evaluated(name, self._compared_metrics)]
         if rerun.code == 0:
             verdict.stages = self._excused(verdict)
 
@@ -183,18 +196,7 @@ class Reproduction:
 
     def _with_stale(self, rows: list[Row]) -> list[Row]:
         """Stages whose recorded code or parameters are not those of the commit: its lock is not of this commit."""
-        shown = subprocess.run(
-            [str(self.python), "-m", "dvc", "status", "--json", *self.stages],
-            cwd=self.tree,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-        )
-        try:
-            status = json.loads(shown.stdout)
-        except ValueError:
-            raise UserError(f"dvc status in the worktree: {shown.stderr.strip()[-300:]}") from None
-        stale = {stage: reason for stage, entries in status.items() if (reason := _why_stale(entries))}
+        stale = commit.stale_stages(self.tree, self.python, self._environment(), self.stages)
         return [
             Row(row.name, DIFFERENT, stale[row.name]) if row.name in stale and row.verdict == RESTORED else row
             for row in rows
@@ -214,18 +216,18 @@ class Reproduction:
         return rows
 
     def _stages(self) -> list[str]:
-        """The stages of the lock that belong to the datasets asked for."""
-        chosen = []
-        for name in self.lock:
-            key = name.partition("@")[2]
-            if key in self.datasets or (not key and len(self.datasets) == len(self.params["datasets"])):
-                chosen.append(name)
-        if not chosen:
-            raise commit.NotVerifiable("dvc.lock has no stage of the datasets that params.yaml names")
-        return chosen
+        """The stages of dvc.yaml that belong to the datasets asked for and that dvc.lock records; notes the others.
 
-    def _targets(self) -> list[str]:
-        return [] if len(self.datasets) == len(self.params["datasets"]) else [f"evaluate@{self.datasets[0]}"]
+        Raises NotVerifiable where dvc.yaml cannot be read, and where nothing is recorded.
+        """
+        every = len(self.datasets) == len(self.params["datasets"])
+        named = commit.stage_names(self.tree, self.python, self._environment())
+        keys = {name: name.partition("@")[2] for name in named}
+        chosen = [name for name, key in keys.items() if key in self.datasets or (not key and every)]
+        self.unrecorded = [name for name in chosen if name not in self.lock]
+        if len(self.unrecorded) == len(chosen):
+            raise commit.NotVerifiable("dvc.lock has no stage of the datasets that params.yaml names")
+        return [name for name in chosen if name in self.lock]
 
     def _measured(self, dataset: str) -> dict[str, Any]:
         """The metrics that lie in the out of evaluate@D now: what the last run of that stage measured."""
@@ -263,23 +265,6 @@ class Reproduction:
         paths = {"PATH": os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])}
         own = {"PYTHONPATH": str(self.tree), "DVC_SITE_CACHE_DIR": str(self.tree / STATE / "dvc")}
         return {**dvc.environment(), **paths, **own}
-
-
-def _why_stale(entries: list[Any]) -> str:
-    """The first changed dependency that is code or parameters, in words; raw exports need not be here."""
-    for entry in entries:
-        if not isinstance(entry, dict):
-            if entry == "changed command":
-                return "dvc.lock records another command than dvc.yaml has"
-            continue
-        for path, how in entry.get("changed deps", {}).items():
-            if path.startswith("data/exports/") and how == "deleted":
-                continue
-            if isinstance(how, dict):
-                keys = ", ".join(f"{key} ({state})" for key, state in how.items())
-                return f"{path} at the commit is not what dvc.lock recorded: {keys}"
-            return f"{path} at the commit is not what dvc.lock recorded ({how})"
-    return ""
 
 
 def _seconds_here() -> dict[str, float]:

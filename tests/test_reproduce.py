@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import commit, storage
 from flows.reproducing import Reproduction
@@ -80,6 +81,28 @@ def test_tampered_parameters_are_found_and_the_stage_is_named(repository):
     assert done.returncode == 1
     assert "first@one" in done.stdout.splitlines()[-2]
     assert verdict_of(place, sha)["stages"]["first@two"] == RESTORED
+
+
+@pytest.mark.slow
+def test_metrics_that_were_edited_and_stages_that_nobody_ran_are_found(repository):
+    """A nicer number in metrics/one.json is `different`; a lock without a stage vouches for nothing of it."""
+    place, _sha = repository
+    lock, metrics = place / "dvc.lock", place / "metrics" / "one.json"
+    whole, numbers = lock.read_text(), metrics.read_text()
+    stages = yaml.safe_load(whole)
+    del stages["stages"]["evaluate@two"]
+    lock.write_text(yaml.safe_dump(stages))
+    metrics.write_text(json.dumps({"metrics": {"score": 1}}))
+    sha = tiny.commit(place, "nicer")
+    done = textgan(place, "reproduce", sha, "--verify", "hashes")
+    lock.write_text(whole)
+    metrics.write_text(numbers)
+    tiny.commit(place, "mended once more")
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = verdict_of(place, sha)
+    assert rows["stages"]["evaluate@one"] == DIFFERENT
+    assert rows["stages"]["evaluate@two"] == UNKNOWN and rows["metrics"]["two:*"] == UNKNOWN
+    assert rows["stages"]["middle@two"] == rows["stages"]["middle@one"] == RESTORED
 
 
 @pytest.mark.slow
