@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export PYTHONHASHSEED := 0
 BENCH := build_shards build_workers load_shards memory_build
-.PHONY: help setup setup-dev lock lint audit types floors test test-slow bench repro server worker server-stop clean
+.PHONY: help setup setup-dev lock lint audit types floors test test-slow bench repro server worker server-status server-stop clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,8 @@ server: setup ## a Prefect server on loopback, workers, deployments
 	@$(PY) -m flows.server start
 worker: setup ## this machine's workers for the server at PREFECT_API_URL
 	@$(PY) -m flows.server worker
+server-status: ## which parts run, which runs wait for a worker
+	@$(PY) -m flows.server status
 server-stop: ## end server and workers
 	@$(PY) -m flows.server stop
 clean: ## what the stages made (the DVC cache and the storage stay)

@@ -1,4 +1,4 @@
-"""`make server`, `make server-stop`: a Prefect server on loopback, its work pools, a worker each, the deployments.
+"""`make server`, `server-status`, `server-stop`: a Prefect server on loopback, work pools, workers, the deployments.
 
 All of it lives in the clone's `.state/prefect`, a SQLite database among it, and listens on loopback only. Each part
 that runs already is left alone, so that `make server` after a crash starts what is missing. With
@@ -8,6 +8,7 @@ PREFECT_API_DATABASE_CONNECTION_URL (Postgres) and PREFECT_API_URL in the enviro
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import socket
@@ -18,6 +19,7 @@ import urllib.error
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -77,10 +79,14 @@ def _workers(environment: dict[str, str]) -> list[str]:
     for pool in served:
         record = HOME / f"worker-{pool}.json"
         if daemon.find(record) is None:
-            name, limit = f"textgan-{socket.gethostname()}-{pool}", str(POOLS[pool])
-            command = [*PREFECT, "worker", "start", "--pool", pool, "--name", name, "--limit", limit]
+            names = ["--pool", pool, "--name", _worker_name(pool)]
+            command = [*PREFECT, "worker", "start", *names, "--limit", str(POOLS[pool])]
             daemon.spawn(record, command, HOME / f"worker-{pool}.log", private, ROOT)
     return served
+
+
+def _worker_name(pool: str) -> str:
+    return f"textgan-{socket.gethostname()}-{pool}"
 
 
 def stop() -> None:
@@ -88,6 +94,32 @@ def stop() -> None:
     ended = [name for name in (*(f"worker-{pool}" for pool in POOLS), "server") if daemon.stop(HOME / f"{name}.json")]
     URL_FILE.unlink(missing_ok=True)
     print(f"Prefect: stopped {', '.join(ended)}" if ended else "Prefect: nothing of this clone was running")
+
+
+def status() -> None:
+    """Say which parts run and which runs wait; exit code 1 where the server or a pool's worker is missing."""
+    local.apply()
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        raise UserError("PREFECT_API_URL is not set and no server of this clone is known; `make server` starts one")
+    check_answers()
+    missing = []
+    for pool in POOLS:
+        workers = [one["name"] for one in _ask(f"{url}/work_pools/{pool}/workers/filter") if one["status"] == "ONLINE"]
+        if (HOME / f"worker-{pool}.json").exists() and daemon.find(HOME / f"worker-{pool}.json") is None:
+            workers = [name for name in workers if name != _worker_name(pool)]  # it is gone; the server hears later
+        missing += [] if workers else [pool]
+        print(f"work pool {pool}: {', '.join(workers) or 'no worker'}")
+    late = _ask(f"{url}/flow_runs/filter", {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}})
+    for run in late:
+        pool, due = run["work_pool_name"], run["expected_start_time"]
+        print(f"waiting for a worker of the work pool {pool}: flow run {run['name']}, due {due}")
+    if missing:
+        raise UserError(
+            f"no worker is online on the work pool {' and '.join(missing)}; `make server`, or `make worker` on the "
+            "pool's own machine, starts one"
+        )
+    print(f"Prefect: {url.removesuffix('/api')}")
 
 
 PREFECT = [sys.executable, "-m", "prefect"]
@@ -165,6 +197,17 @@ def check_answers() -> None:
         raise UserError(f"PREFECT_API_URL is {url}; no Prefect server answers there, and `make server` starts one")
 
 
+def _ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """A question to the server's API that is a POST."""
+    head = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body or {}).encode(), head, method="POST")
+    try:  # an http address, which was asked for its health before
+        with urllib.request.urlopen(request, timeout=30) as reply:  # nosec B310
+            return json.loads(reply.read())
+    except urllib.error.HTTPError as error:
+        raise UserError(f"{url}: {error.code} {error.reason}; `make server` makes what is missing") from None
+
+
 def _healthy(url: str) -> bool:
     try:  # an http address, which this module wrote
         with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:  # nosec B310
@@ -215,4 +258,5 @@ if __name__ == "__main__":
     app.command()(start)
     app.command()(stop)
     app.command()(worker)
+    app.command()(status)
     program(app)

@@ -43,6 +43,15 @@ class Server:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def refused(self, *arguments: str) -> str:
+        """Run a module of the repository that must fail with one line, which is returned."""
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments], cwd=self.place, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 1 and done.stderr.startswith("error: "), done.stdout + done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One request to the server's API."""
         url = (self.home / "url").read_text() + path
@@ -70,6 +79,11 @@ class Server:
 
     def state_of(self, run: str) -> str:
         return str(self.ask("GET", f"/flow_runs/{run}")["state_type"])
+
+    def said(self, words: str, runs: list[str]) -> bool:
+        """Whether a message of these flow runs has the words."""
+        chosen = {"logs": {"flow_run_id": {"any_": runs}}, "limit": 200}
+        return any(words in line["message"] for line in self.ask("POST", "/logs/filter", chosen))
 
     def submit(self, name: str = "pipeline/pipeline", **parameters: Any) -> str:
         """Start a run by hand; its id."""

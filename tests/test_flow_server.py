@@ -6,9 +6,11 @@ One server for the whole file; the tests build on each other in their order.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
@@ -32,6 +34,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     grid = place / "data" / "evaluation" / "one" / "grid-00.png"
     grid.parent.mkdir(parents=True)
     grid.write_bytes(PICTURE)
+    for key, value in (("user.name", "test"), ("user.email", "test@localhost")):
+        tiny.git(place, "config", key, value)
     server = Server(place)
     tiny.commit(place, "a schedule, and a grid")
     try:
@@ -61,6 +65,39 @@ def test_the_run_shows_its_stages_metrics_and_grid(server):
     assert {"stages", "metrics-one", "metrics-two", "report"} <= found.keys()
     assert {row["how"] for row in json.loads(found["stages"])} == {"ran"}
     assert f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}" in found["report"]
+
+
+def test_a_run_does_what_its_parameters_say(server):
+    """Nothing, one stage, one stage again; then the rest, with a commit that has a tag."""
+    edit_seed(server.place, 3)
+    count = len(server.started())
+    pushed = (server.place / ".state" / "pushed.json").read_text()
+    assert server.run(dry_run=True).startswith("COMPLETED")
+    assert len(server.started()) == count
+    for again in (False, True):
+        assert server.run(targets=["first@one"], force=again, push_after=False).startswith("COMPLETED")
+    assert server.started()[count:] == ["out/first-one"] * 2
+    assert (server.place / ".state" / "pushed.json").read_text() == pushed
+    assert server.run(tag="night-1").startswith("COMPLETED")
+    assert server.started()[count + 2 :] == ["out/middle-one", "metrics/one.json"]
+    assert (server.place / ".state" / "pushed.json").read_text() != pushed
+    changed = tiny.git(server.place, "show", "--name-only", "--format=", "night-1^{}").splitlines()
+    assert changed == ["dvc.lock", "metrics/one.json", "metrics/two.json", "params.yaml", "report/run.json"]
+    assert "tag night-1: a commit has it already" in server.run(tag="night-1")
+
+
+def test_two_runs_wait_for_each_other_and_the_gpu_for_its_holder(server):
+    """Both complete, no stage runs twice, and none of the pool gpu while another process holds the GPU's lock."""
+    edit_seed(server.place, 4)
+    count = len(server.started())
+    with open(server.environment["TEXTGAN_GPU_LOCK"], "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        runs = [server.submit(), server.submit()]
+        for words in ("waiting for the GPU", "waiting for another run of this repository"):
+            wait_until(partial(server.said, words, runs), words)
+        assert server.started()[count:] == ["out/first-one"]
+    assert [server.finish(run).split()[0] for run in runs] == ["COMPLETED", "COMPLETED"]
+    assert server.started()[count:] == ["out/first-one", "out/middle-one", "metrics/one.json"]
 
 
 def test_server_and_workers_listen_on_loopback_only(server):
@@ -113,6 +150,7 @@ def test_server_and_worker_killed_by_sigkill_start_again_and_the_graph_is_finish
             if "flows/guard.py" not in " ".join(member.cmdline()):  # a guard is what must see to the rest
                 member.kill()
     wait_until(lambda: not server.at_work(), "no process is left")
+    assert "no Prefect server answers there" in server.refused("flows.server", "status")
     (server.place / "slow").unlink()
     server.call("flows.server", "start")
     server.ask("PATCH", f"/deployments/{server.deployment()}", {"schedules": []})
