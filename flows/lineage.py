@@ -36,6 +36,8 @@ class Made:
     commit: Commit | None
     """The commit whose lock this is; None for the present, uncommitted one."""
     lock: dict[str, StageRecord]
+    newest: dict[str, StageRecord]
+    """The newest lock with the same outs: what it names besides is more likely to be here."""
 
 
 @dataclass(slots=True)
@@ -142,19 +144,26 @@ def trace(what: str) -> Lineage:
         answer.exports += [asdict(out) | {"drawn": stage.params} for out in drawn]
         answer.exports += [asdict(dep) | {"drawn": None} for dep in real]
     answer.notes += code_of.notes
-    inventory = next((stage.outs for stage in upstream(made.stage, made.lock) if stage.name.startswith("ingest")), ())
-    for out in inventory:
-        files = _files(out)
-        name = f"{out.path}/inventory.parquet"
-        place = content(name, files.get(name, ""))
-        if place is None:
-            answer.notes.append(f"{name} of md5 {files.get(name, out.md5)} is not here; `dvc pull` brings it")
-            continue
-        answer.counts = count_rows(place)
-        keys = sample_keys(made.path, made.md5, member)
-        if keys is not None:
-            answer.rows = find_rows(place, keys)
+    _count(answer, made, member)
     return answer
+
+
+def _count(answer: Lineage, made: Made, member: str) -> None:
+    """Entries and LMDB keys, by the inventory of the commit that made the file or, where that is gone, the newest."""
+    missing = []
+    for lock in (made.lock, made.newest):
+        ingests = (stage for stage in upstream(lock[made.stage.name], lock) if stage.name.startswith("ingest"))
+        for out in next((stage.outs for stage in ingests), ()):
+            name, files = f"{out.path}/inventory.parquet", _files(out)
+            place = content(name, files.get(name, ""))
+            if place is None:
+                missing += [f"{name} of md5 {files.get(name, out.md5)} is not here; `dvc pull` brings it"]
+                continue
+            answer.counts = count_rows(place)
+            keys = sample_keys(made.path, made.md5, member)
+            answer.rows = None if keys is None else find_rows(place, keys)
+            return
+    answer.notes += missing[:1]
 
 
 def find(what: str) -> tuple[Made, int]:
@@ -176,10 +185,10 @@ def find(what: str) -> tuple[Made, int]:
     same = [commit for commit, lock in places if commit and found.stage.same_outs(lock.get(found.stage.name))]
     if not same:
         return found, 0
-    # The oldest of the commits that record these bytes made them; those after it kept them.
-    oldest = same[-1]
+    oldest = same[-1]  # made these bytes; those after it kept them
     lock = parsed[oldest.blob]
-    return Made(found.path, found.md5, found.out, lock[found.stage.name], oldest, lock), len(same) - 1
+    stage = lock[found.stage.name]
+    return Made(found.path, found.md5, found.out, stage, oldest, lock, found.lock), len(same) - 1
 
 
 def upstream(stage: StageRecord, lock: dict[str, StageRecord]) -> list[StageRecord]:
@@ -244,12 +253,12 @@ def _look(wanted: tuple[str, str], commit: Commit | None, lock: dict[str, StageR
     for stage in lock.values():
         for out in stage.outs:
             if (kind == "path" and out.path == text) or (kind == "hash" and out.md5.startswith(text)):
-                return Made(out.path, out.md5, out, stage, commit, lock)
+                return Made(out.path, out.md5, out, stage, commit, lock, lock)
             if not out.md5.endswith(history.DIRECTORY) or (kind == "path" and not _is_within(text, out.path)):
                 continue
             for path, md5 in _files(out).items():
                 if (kind == "path" and path == text) or (kind == "hash" and md5.startswith(text)):
-                    return Made(path, md5, out, stage, commit, lock)
+                    return Made(path, md5, out, stage, commit, lock, lock)
     return None
 
 

@@ -120,6 +120,25 @@ def test_code_that_was_never_committed_is_said(repository: Path, tmp_path: Path)
     assert any("NEVER COMMITTED: make.py" in line for line in lines_of(answer))
 
 
+def test_the_keys_are_found_where_the_first_inventory_is_gone(repository: Path, tmp_path: Path) -> None:
+    """An older commit recorded the same shard by another inventory, which is gone: the present one tells."""
+    clone = tmp_path / "clone"
+    subprocess.run(["cp", "-a", str(repository), str(clone)], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(clone)
+        lock = (clone / "dvc.lock").read_text()
+        [inventory] = history.present_lock()["ingest@catcar"].outs
+        (clone / "dvc.lock").write_text(lock.replace(inventory.md5, "0" * 32 + ".dir"))
+        shutil.rmtree(clone / ".git")
+        toy_graph.run(clone, "git", "init", "-q")
+        older = toy_graph.commit(clone, "Another inventory")
+        (clone / "dvc.lock").write_text(lock)
+        toy_graph.commit(clone, "The present one")
+        answer = trace(SHARD)
+    assert answer.commit == older and not answer.notes
+    assert answer.rows is not None and len(answer.rows) == 17
+
+
 def test_a_directory_at_a_commit_has_the_hash_that_dvc_gives_it(tmp_path: Path) -> None:
     """Code that a stage depends on as a directory is compared like a file."""
     clone = toy_graph.make(tmp_path / "clone")
