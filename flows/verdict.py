@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +65,13 @@ class Verdict:
             return (
                 f"VERDICT: {self.commit[:12]} cannot be verified in full: {', '.join(unknown) or 'it has no stages'}."
             )
-        return f"VERDICT: {self.commit[:12]} is reproduced ({self.mode})."
+        counts = f"stages: {_counts(self.stages)}; metrics: {_counts(self.metrics)}"
+        return f"VERDICT: {self.commit[:12]} is reproduced ({self.mode}). {counts}."
+
+
+def _counts(rows: list[Row]) -> str:
+    """How many rows have each word, so that `restored` is never read as `run again`."""
+    return ", ".join(f"{count} {word}" for word, count in Counter(row.verdict for row in rows).items()) or "none"
 
 
 def compare_metrics(dataset: str, want: dict[str, Any], got: dict[str, Any], tolerances: dict[str, float]) -> list[Row]:

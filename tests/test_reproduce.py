@@ -248,6 +248,12 @@ def test_metrics_are_identical_close_or_different():
     }
 
 
+def test_the_closing_sentence_counts_each_word():
+    """Restored stages are never said to have been run."""
+    verdict = Verdict("0" * 40, "hashes", [Row("a", RESTORED), Row("b", RESTORED)], [Row("d:kid", IDENTICAL)])
+    assert verdict.sentence().endswith("(hashes). stages: 2 restored, not rerun; metrics: 1 identical.")
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
