@@ -58,7 +58,7 @@ def read(root: Path, targets: list[str] | None = None, pools: frozenset[str] | N
     Where a stage's pool is none of `pools`, another machine runs it: then data that is missing here does not make a
     stage stale, for dvc.lock names it and the storage has it.
     """
-    from dvc.exceptions import DvcException
+    from dvc.exceptions import CyclicGraphError, DvcException
     from dvc.repo import Repo
 
     try:
@@ -80,6 +80,8 @@ def read(root: Path, targets: list[str] | None = None, pools: frozenset[str] | N
                 made = {out.def_path: out.hash_info for stage in found.nodes for out in stage.outs}
                 recorded = {_name(stage) for stage in found.nodes if _is_recorded(stage, made)}
                 stale = {name: why for name, why in stale.items() if name not in recorded or not _only_missing(why)}
+    except CyclicGraphError as error:
+        raise UserError(f"dvc.yaml: its stages are a cycle: {error}") from None
     except DvcException as error:
         raise UserError(f"dvc.yaml: {error}") from None
     for target in targets or []:

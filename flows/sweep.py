@@ -40,12 +40,18 @@ def name_of(point: dict[str, Any]) -> str:
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def run_point(name: str, point: dict[str, Any], target: str) -> None:
-    """One experiment in a directory of its own (`dvc exp run --temp`): the working tree stays as it is."""
+    """One experiment in a directory of its own (`dvc exp run --temp`): the working tree stays as it is.
+
+    Only what the point changes is made again: an experiment of the same name is removed first, for `--force` would run
+    every stage. Linked exports are not in that directory: a point must leave alone what is made of them directly.
+    """
     settings = [part for key, value in point.items() for part in ("-S", f"{key}={json.dumps(value)}")]
     log = get_run_logger()
     held = locks.acquire(locks.gpu_path(), "the GPU", stop.check, log.info)
     with open(held, "rb"):  # closes it
-        arguments = ["exp", "run", "--temp", "--force", "--name", name, *settings, target]
+        dvc.run("exp", "remove", name, say=log.debug, cwd=ROOT, merge_errors=True, on_start=stop.watch)
+        stop.check()
+        arguments = ["exp", "run", "--temp", "--allow-missing", "--name", name, *settings, target]
         result = dvc.run(*arguments, say=log.info, cwd=ROOT, merge_errors=True, on_start=stop.watch, keep_open=(held,))
     stop.check()
     if result.code != 0:

@@ -15,8 +15,14 @@ from tests.flow_server import FLOWS, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 LMDB_HEAD = b"\0" * 16 + b"\xde\xc0\xef\xbe"
-QUALITY = "int(open('data/exports/catcar/cat/data.mdb', 'rb').read()[-1])"
-"""The export's last byte decides how good its models are."""
+QUALITY = '''
+def quality():
+    """The export's last byte decides how good its models are; each stage hands it on."""
+    if stage == "ingest":
+        return open("data/exports/catcar/cat/data.mdb", "rb").read()[-1]
+    source = {"images": "data/inventory", "train": "data/images", "evaluate": "models"}[stage]
+    return int((Path(source) / name / "quality").read_text())
+'''
 
 
 def with_export(place: Path) -> Path:
@@ -28,15 +34,18 @@ def with_export(place: Path) -> Path:
     params["draw"] = {}
     (place / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     program = (place / "make.py").read_text()
-    program = program.replace('"bytes": 100 + idx', f'"bytes": 100 + idx + {QUALITY}')
+    program = program.replace("\nparams = ", f"\n{QUALITY}\nparams = ", 1)
+    program = program.replace('"bytes": 100 + idx', '"bytes": 100 + idx + quality()')
     program = program.replace(
-        "tuple(hashlib.sha256(key.encode())", f"tuple(hashlib.sha256((key + str({QUALITY})).encode())"
+        "tuple(hashlib.sha256(key.encode())", "tuple(hashlib.sha256((key + str(quality())).encode())"
     )
-    program = program.replace('f"weights {seed}"', f'f"weights {{seed}} {{{QUALITY}}}"')
-    program = program.replace("0.125", f"(0.5 - {QUALITY} / 1000 + params['datasets'][name]['train']['seed'] / 10000)")
+    program = program.replace('f"weights {seed}"', 'f"weights {seed} {quality()}"')
+    program = program.replace("0.125", "(0.5 - quality() / 1000 + params['datasets'][name]['train']['seed'] / 10000)")
+    program += "\nif stage in ('ingest', 'images', 'train'):\n    (out / 'quality').write_text(str(quality()))\n"
     (place / "make.py").write_text(program)
     with open(place / ".gitignore", "a") as file:
         file.write("/exports.local.yaml\n/flows\n/dvc-exp\n")
+    (place / "requirements.lock").write_text("# as here\n")
     shutil.rmtree(place / "data")
     (place / "dvc.lock").unlink()
     return place
@@ -121,7 +130,10 @@ def test_reproduce_gives_a_verdict(server):
 def test_a_sweep_is_ranked(server):
     grid = {"datasets.catcar.train.seed": [30, 20]}
     settings = {"grid": grid, "dataset": "catcar", "metric": "kid1k_lite2_test", "lower_is_better": True}
-    assert server.run("sweep/sweep", **settings).startswith("COMPLETED")
+    for _ in range(2):  # the same sweep again is no conflict of names
+        run = server.submit("sweep/sweep", **settings)
+        assert server.finish(run).startswith("COMPLETED")
+    assert not server.said("Running stage 'ingest@catcar'", [run])
     rows = server.artifact("sweep")
     assert [row["datasets.catcar.train.seed"] for row in rows] == [20, 30]
     assert toy_graph.run(server.place, "git", "status", "--porcelain") == ""
