@@ -28,7 +28,7 @@ from textgan.metrics.matcher import MatcherBackbone
 from textgan.metrics.measuring import measurer_of
 from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full
 from textgan.metrics.sheets import Sheets
-from textgan.metrics.splits import Split, read_split
+from textgan.metrics.splits import Split, read_split, read_thumbnails
 from textgan.metrics.suite import References, image_numbers
 from textgan.params import DatasetParams
 from textgan.sampling import Snapshot, generate, load_snapshot
@@ -37,6 +37,9 @@ from textgan.text import Vocabulary
 
 FEWEST = max(MIN_IMAGES, PatchExtractor.FEWEST)
 """Images below which some number would mean nothing."""
+UNCURATED = 64
+THUMBNAILS, THUMBNAIL_PX = 20_000, 16
+"""Training images that are searched for copies pixel by pixel, at most; their distances to 1,000 samples fit memory."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -98,11 +101,16 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     seeds = list(range(settings.grid_seeds))
     rows = [generate(snapshot, [asked.token_ids[place]] * len(seeds), seeds) for place in grid]
     sheets.rows("grid", rows, [asked.texts[place] for place in grid], [asked.languages[place] for place in grid])
-    sheets.tiles("uncurated", fake[:64])
-    sheets.tiles("real", test.images[:64])
+    shown = test.drawn(UNCURATED, settings.seed, "uncurated")
+    sheets.tiles("uncurated", fake[shown])
+    sheets.tiles("real", test.images[shown])
     kinds = [asked.facts[place].get("kind", "") for place in grid]
+    thumbnails = read_thumbnails(name, "train", THUMBNAILS, derive_seed(settings.seed, "floor"), THUMBNAIL_PX)
     further: dict[str, Any] = {
-        "memorisation": beyond.copies(references, fake, lite, sheets),
+        "memorisation": {
+            **beyond.copies(references, fake, lite, sheets),
+            "pixels": beyond.copied_pixels(fake, test.images, thumbnails, len(thumbnails) < THUMBNAILS),
+        },
         "by_kind": beyond.by_kind(references, fake, prompts, lite, settings.seed),
         "diversity": beyond.within_prompts(rows, kinds, references, lite) if len(seeds) > 1 else None,
         "unevenness": beyond.walks(snapshot, asked, grid[:4], lite, sheets),

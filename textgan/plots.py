@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-WIDTH, HEIGHT = 560, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
+WIDTH, HEIGHT = 380, 210
+"""Near to the width at which pages show a chart: text is then read at its own size."""
+LEFT, RIGHT, TOP, BOTTOM = 42, 10, 12, 38
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from textgan.metrics.agreement import Facts
-from textgan.metrics.features import Extractor, Images, extract, extract_cached
+from textgan.metrics.features import Extractor, Features, Images, extract, extract_cached
 from textgan.metrics.kernel import MIN_IMAGES, kernels, kid
 from textgan.metrics.latent import diversity, walk
 from textgan.metrics.measuring import Measurer
 from textgan.metrics.memorisation import memorisation
 from textgan.metrics.prompts import Prompts
 from textgan.metrics.sheets import Sheets
+from textgan.metrics.splits import thumbnail
 from textgan.metrics.suite import References
 from textgan.params import DatasetParams
 from textgan.sampling import Snapshot, generate
@@ -28,7 +30,7 @@ KEPT_BY_WORDS = ("kind", "side", "background")
 
 
 def copies(references: References, fake: Images, extractor: Extractor, sheets: Sheets) -> dict[str, Any]:
-    """Memorisation, and the closest pairs as a sheet: samples above their nearest training images."""
+    """Memorisation in features, and the closest pairs as a sheet: samples above their nearest training images."""
     train = extract_cached(references.train, extractor, "train images")
     found = memorisation(
         extract_cached(fake, extractor, "generated images"),
@@ -38,6 +40,19 @@ def copies(references: References, fake: Images, extractor: Extractor, sheets: S
     pairs = [fake[row] for row, _ in found.nearest] + [references.train[place] for _, place in found.nearest]
     sheets.tiles("neighbours", np.stack(pairs), columns=len(found.nearest))
     return {key: value for key, value in asdict(found).items() if key != "nearest"}
+
+
+def copied_pixels(fake: Images, test: Images, train: Images, all_of_train: bool) -> dict[str, Any]:
+    """The same in pixels of thumbnails, so cheap that (nearly) all training images take part."""
+    px = train.shape[1]
+    samples, reals = (np.stack([thumbnail(Image.fromarray(image), px) for image in images]) for images in (fake, test))
+    found = memorisation(_flat(samples), _flat(reals), _flat(train))
+    values = {key: value for key, value in asdict(found).items() if key != "nearest"}
+    return {**values, "side_px": px, "all_of_train": all_of_train}
+
+
+def _flat(images: Images) -> Features:
+    return images.reshape(len(images), -1).astype(np.float32)
 
 
 def by_kind(references: References, fake: Images, prompts: Prompts, extractor: Extractor, seed: int) -> dict[str, Any]:

@@ -51,16 +51,18 @@ def agreement_numbers(
         metrics[f"agreement_colour_{suffix}"] = None
         return None, {f"agreement_*_{suffix}": WHY_NO_AGREEMENT}
     measured = measurer.measure(pictures)
-    real = measurer.measure(test.images[:REAL_MEASURED])
+    places = test.drawn(REAL_MEASURED, seed, "measured")
+    real = measurer.measure(test.images[places])
     said = {name for facts in real for name in facts}
     wanted = [_only(facts, said) for facts in asked.facts]
     facts = agreement(wanted, measured, seed, asked.seeds)
     beyond.worst(asked, wanted, measured, pictures, sheets)
-    truth = agreement([_only(facts, said) for facts in test.said()[:REAL_MEASURED]], real, seed)
+    given = test.said()
+    truth = agreement([_only(given[place], said) for place in places], real, seed)
     by_language = {}
     for language in sorted(set(asked.languages)):
-        places = [place for place, other in enumerate(asked.languages) if other == language]
-        own = agreement([wanted[p] for p in places], [measured[p] for p in places], seed)
+        of = [place for place, other in enumerate(asked.languages) if other == language]
+        own = agreement([wanted[p] for p in of], [measured[p] for p in of], seed)
         by_language[language] = {fact.name: asdict(fact.matched) for fact in own}
     for fact in facts:
         metrics[f"agreement_{fact.name}_{suffix}"] = fact.matched.value

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,11 @@ class Split:
     languages: list[list[str]]
     token_ids: list[list[list[int]]]
 
+    def drawn(self, count: int, seed: int, what: str) -> list[int]:
+        """Places of some samples by lot: shards are in the order of the exports, their first images of one kind."""
+        lots = [derive_seed(seed, what, key) for key in self.keys]
+        return sorted(range(len(lots)), key=lots.__getitem__)[:count]
+
     def said(self) -> list[dict[str, str]]:
         """The facts, read."""
         return [json.loads(text) for text in self.facts]
@@ -42,6 +49,32 @@ def read_split(dataset: str, split: str, count: int | None, seed: int, data: Pat
 
     Raises UserError where the split is empty, and where pairs and images are not of the same samples.
     """
+    images, rows = [], []
+    for picture, row in _samples(dataset, split, count, seed, data):
+        images.append(np.asarray(picture, dtype=np.uint8))
+        rows.append(row)
+    return Split(
+        keys=[row.sample_key for row in rows],
+        images=np.stack(images),
+        facts=[row.facts for row in rows],
+        captions=[list(row.captions) for row in rows],
+        languages=[list(row.languages) for row in rows],
+        token_ids=[[list(map(int, ids)) for ids in row.token_ids] for row in rows],
+    )
+
+
+def read_thumbnails(dataset: str, split: str, count: int, seed: int, px: int, data: Path = DATA) -> Images:
+    """The images alone, reduced by area to px x px while they are read: many fit where whole ones would not."""
+    return np.stack([thumbnail(picture, px) for picture, _ in _samples(dataset, split, count, seed, data)])
+
+
+def thumbnail(picture: Image.Image, px: int) -> Images:  # -> [px,px,3]
+    """A picture reduced by area."""
+    return np.asarray(picture.resize((px, px), Image.Resampling.BOX), dtype=np.uint8)
+
+
+def _samples(dataset: str, split: str, count: int | None, seed: int, data: Path) -> Iterator[tuple[Image.Image, Any]]:
+    """(RGB picture, row of the pairs) of the chosen samples, in the order of the shards."""
     directory = data / "images" / dataset
     try:
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
@@ -55,7 +88,6 @@ def read_split(dataset: str, split: str, count: int | None, seed: int, data: Pat
             f"{directory}: the {split} split has no images; more images, or a larger ingest.{split} in params.yaml"
         )
     chosen = set(keys if count is None else sorted(keys, key=lambda key: derive_seed(seed, key))[:count])
-    images, rows = [], []
     progress = Progress(len(chosen), f"read {split} images")
     for name, table in zip(shards, tables, strict=True):
         with tarfile.open(directory / name, "r:") as tar:
@@ -69,15 +101,6 @@ def read_split(dataset: str, split: str, count: int | None, seed: int, data: Pat
                     file = tar.extractfile(member)
                     assert file is not None
                     with Image.open(io.BytesIO(file.read())) as picture:
-                        images.append(np.asarray(picture.convert("RGB"), dtype=np.uint8))
-                    rows.append(row)
+                        yield picture.convert("RGB"), row
                     progress.update()
     progress.close()
-    return Split(
-        keys=[row.sample_key for row in rows],
-        images=np.stack(images),
-        facts=[row.facts for row in rows],
-        captions=[list(row.captions) for row in rows],
-        languages=[list(row.languages) for row in rows],
-        token_ids=[[list(map(int, ids)) for ids in row.token_ids] for row in rows],
-    )

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textgan.metrics.corruptions import blur
-from textgan.metrics.distances import frechet_of_samples
+from textgan.metrics.distances import frechet_distance, frechet_of_samples, gaussian_of
 from textgan.metrics.features import Extractor, Features, Images, extract_cached
 from textgan.metrics.kernel import kernels, kid
 from textgan.metrics.manifold import manifold
@@ -63,7 +64,7 @@ def image_numbers(references: References, fake: Images, extractor: Extractor, se
     generated = extract_cached(fake, extractor, "generated images")
     ceilings = {
         "blurred": _all(test, blurred, seed),
-        "collapsed": _all(test, train[np.arange(len(train)) % COLLAPSED_TO], seed),
+        "collapsed": _all(test, train[_few(len(train))], seed),
     }
     other = _other_kind(references, test, train)
     if other is not None:
@@ -91,6 +92,12 @@ def image_numbers(references: References, fake: Images, extractor: Extractor, se
     return numbers
 
 
+def _few(count: int) -> NDArray[np.int64]:
+    """The same few places again and again, from all over: the first images of a split are of one kind."""
+    return np.linspace(0, count - 1, COLLAPSED_TO).astype(np.int64)[np.arange(count) % COLLAPSED_TO]
+
+
+Features64 = NDArray[np.float64]
 Values = dict[str, tuple[float, float, float, float | None]]
 
 
@@ -99,7 +106,7 @@ def _all(real: Features, fake: Features, seed: int, with_intervals: bool = False
     distance = kid(kernels(real, fake), seed, resamples=200 if with_intervals else 2)
     result: Values = {"kid": (distance.value, distance.low, distance.high, distance.deviation)}
     x, y = np.asarray(real, dtype=np.float64), np.asarray(fake, dtype=np.float64)
-    value = frechet_of_samples(x, y)
+    value = _frechet(x, y)
     spread = _frechet_deviation(x, y, seed) if with_intervals else 0.0
     result["fd"] = (value, value - 1.96 * spread, value + 1.96 * spread, spread)
     four = manifold(real, fake, seed, K)
@@ -109,12 +116,18 @@ def _all(real: Features, fake: Features, seed: int, with_intervals: bool = False
     return result
 
 
-def _frechet_deviation(x: np.ndarray, y: np.ndarray, seed: int) -> float:
+def _frechet(x: Features64, y: Features64) -> float:  # [N,D], [M,D]
+    """By the shorter side: of 10,000 images a matrix of theirs would take minutes, their covariance a second."""
+    if min(len(x), len(y)) > x.shape[1]:
+        return frechet_distance(gaussian_of(x), gaussian_of(y))
+    return frechet_of_samples(x, y)
+
+
+def _frechet_deviation(x: Features64, y: Features64, seed: int) -> float:
     """Standard deviation over bootstrap resamples; repeated images bias their mean upwards, their spread little."""
     rng = np.random.default_rng(derive_seed(seed, "fd", "bootstrap"))
     values = [
-        frechet_of_samples(x[rng.integers(0, len(x), len(x))], y[rng.integers(0, len(y), len(y))])
-        for _ in range(FD_RESAMPLES)
+        _frechet(x[rng.integers(0, len(x), len(x))], y[rng.integers(0, len(y), len(y))]) for _ in range(FD_RESAMPLES)
     ]
     return float(np.std(values, ddof=1))
 

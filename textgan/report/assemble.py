@@ -47,9 +47,9 @@ def run_facts() -> str:
             f'<td class="wide"><span class="time" style="width:{100 * seconds / longest:.1f}%"></span></td></tr>'
             for name, seconds, how in stages
         )
-        head = '<tr><th>stage</th><th class="n">seconds</th><th>how</th><th></th></tr>'
+        head = '<thead><tr><th>stage</th><th class="n">seconds</th><th>how</th><th></th></tr></thead>'
         foot = f'<tr class="sum"><th>all</th><td class="n">{total:.0f}</td><td></td><td></td></tr>'
-        html += f'<div class="scroll"><table class="times">{head}{lines}{foot}</table></div>'
+        html += f'<div class="scroll"><table class="times">{head}<tbody>{lines}{foot}</tbody></table></div>'
     else:
         html += "<p>Stage times: none recorded here (<code>textgan repro</code> records them).</p>"
     return html
@@ -73,12 +73,19 @@ def machine() -> dict[str, str]:
     """Commit, versions and hardware of this machine."""
     facts = {"commit": _git("rev-parse", "HEAD") or "no commit"}
     status = _git("status", "--porcelain", "--untracked-files=no")
-    facts["working tree"] = "not a git checkout" if status is None else ("clean" if not status else "changed")
+    facts["working tree"] = "not a git checkout" if status is None else _changed(status)
     facts["processor"] = _processor()
     facts["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     facts["system"] = f"{platform.system()} {platform.machine()}"
     facts["Python"] = platform.python_version()
     return facts
+
+
+def _changed(status: str) -> str:
+    """What differs from the commit, by name: a run writes dvc.lock and metrics, and these alone may be meant."""
+    names = [line.split(maxsplit=1)[1] for line in status.splitlines()]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"changed: {', '.join(names[:5])}{more}" if names else "clean"
 
 
 def _git(*arguments: str) -> str | None:

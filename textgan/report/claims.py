@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from textgan.report.results import EXTRACTORS, Results
+from textgan.report.digits import significant
+from textgan.report.results import EXTRACTORS, LABELS, Results
 
 SECONDS = "<!-- seconds of {} -->"
 COPIED = 0.02
@@ -41,20 +42,24 @@ def claims(result: Results) -> list[Claim]:
     found += _words(value, again)
     for number in value["numbers"]:
         blurred = number["ceilings"].get("blurred")
-        if number["what"] == "kid" and blurred is not None:
-            text = f"KID on {EXTRACTORS.get(number['extractor'], number['extractor'])}: nearer to real than blurred is"
-            told = f"{_span(number, _plain)}; floor {number['floor']:.3g}, blurred {blurred:.3g}"
+        if number["what"] in ("kid", "fd") and blurred is not None:
+            seen_by = EXTRACTORS.get(number["extractor"], number["extractor"])
+            text = f"{LABELS[number['what']]} on {seen_by}: samples are nearer to real images than blurred ones are"
+            told = f"{_span(number, significant)}; floor {significant(number['floor'])}, blurred {significant(blurred)}"
             found.append(Claim(text, *again("evaluate"), told, number["high"] < blurred))
     copied = value.get("memorisation")
     if copied:
         near, ratio = copied["nearer_than_test"], copied["ratio"]
-        told = f"{near:.1%} nearer than 99 % of test images are; median ratio {ratio:.3g}"
+        told = (
+            f"{_share(near)} nearer to a training image than 99 % of test images are (1 % by luck);"
+            f" median distance {significant(ratio)} × that of test images"
+        )
         holds = near <= COPIED
         found.append(Claim("Samples are not copies of training images", *again("evaluate"), told, holds))
     apart = value.get("apart")
     if apart:
-        kept = ", ".join(f"{share:.0%} of {fact}" for fact, share in apart["kept"].items())
-        told = f"new colour right in {apart['colour_right']:.1%}; kept: {kept}"
+        kept = ", ".join(f"{fact} in {_share(share)}" for fact, share in apart["kept"].items())
+        told = f"new colour right in {_share(apart['colour_right'])}; kept: {kept}"
         holds = min(apart["colour_right"], *apart["kept"].values()) >= APART
         text = "The same z with another colour word changes the colour and little else"
         found.append(Claim(text, *again("evaluate"), told, holds))
@@ -81,19 +86,19 @@ def _words(value: dict[str, Any], again: Again) -> list[Claim]:
     for fact in (agreed or {}).get("facts", []):
         if agreed and fact["name"] in agreed["main_facts"]:
             holds = fact["matched"]["low"] > fact["chance"]["high"]
-            told = f"right {_span(fact['matched'], _share)}; chance {_span(fact['chance'], _share)}"
+            told = f"right {_span(fact['matched'], _share)}; chance\N{NO-BREAK SPACE}{_span(fact['chance'], _share)}"
             found.append(Claim(f"The words decide the {fact['name']}", *again("evaluate"), told, holds))
             inside = fact["chance"]["low"] <= fact["shuffled"]["value"] <= fact["chance"]["high"]
             controls.append((fact["name"], fact["shuffled"]["value"], inside))
     if retrieval:
         own, other = retrieval["generated"], retrieval["shuffled"]
-        told = f"first of 100 {_span(own, _share)}; chance {_span(own['chance'], _share)}"
+        told = f"first of 100 {_span(own, _share)}; chance\N{NO-BREAK SPACE}{_span(own['chance'], _share)}"
         holds = own["low"] > own["chance"]["high"]
         found.append(Claim("Pictures find their own captions", *again("evaluate"), told, holds))
         inside = other["chance"]["low"] <= other["value"] <= other["chance"]["high"]
         controls.append(("R-precision", other["value"], inside))
     if controls:
-        told = ", ".join(f"{name} {share:.1%}{'' if inside else ' (outside)'}" for name, share, inside in controls)
+        told = ", ".join(f"{name} {_share(share)}{'' if inside else ' (outside)'}" for name, share, inside in controls)
         text = "The control fails: with shuffled prompts all are within chance"
         found.append(Claim(text, *again("evaluate"), told, all(inside for _, _, inside in controls)))
     if not found:
@@ -102,12 +107,10 @@ def _words(value: dict[str, Any], again: Again) -> list[Claim]:
 
 
 def _span(entry: dict[str, Any], write: Callable[[float], str]) -> str:
-    return f"{write(entry['value'])} [{write(entry['low'])}, {write(entry['high'])}]"
+    return f"{write(entry['value'])} [{write(entry['low'])} to {write(entry['high'])}]".replace(
+        " ", "\N{NO-BREAK SPACE}"
+    )
 
 
 def _share(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"

@@ -166,7 +166,9 @@ def _charts(a: Side, b: Side, name: str) -> list[dict[str, Any]]:
     for column in [*left, *(other for other in right if other not in left)]:
         lines = {side.label: curve[column] for side, curve in ((a, left), (b, right)) if column in curve}
         series = series_of(lines, list(lines))
-        charts.append({"title": column, "names": list(lines), "svg": Markup(line_chart(series, column, "kimg shown"))})
+        charts.append(
+            {"title": column, "names": list(lines), "svg": Markup(line_chart(series, column, "thousand images shown"))}
+        )
     return charts
 
 

@@ -23,6 +23,7 @@ WORDS = {
         "kimg": "thousand images shown", "d_loss": "loss of D", "g_loss": "loss of G",
         "choice_right": "own caption picked, real", "fake_choice_right": "own caption picked, generated",
         "kind": "kind", "colour": "colour", "background": "background", "side": "side", "framing": "framing",
+        "none": "nothing",
     },
     "es": {
         "right": "aciertos, %", "own": "descripción propia", "chance": "azar (95 %)", 
@@ -30,6 +31,9 @@ WORDS = {
         "kimg": "miles de imágenes mostradas", "d_loss": "pérdida de D", "g_loss": "pérdida de G",
         "choice_right": "elige su descripción, reales", "fake_choice_right": "elige su descripción, generadas",
         "kind": "tipo", "colour": "color", "background": "fondo", "side": "posición", "framing": "encuadre",
+        "none": "nada", "black": "negro", "white": "blanco", "grey": "gris", "silver": "plateado", "brown": "marrón",
+        "cream": "crema", "orange": "naranja", "red": "rojo", "yellow": "amarillo", "green": "verde", "blue": "azul",
+        "purple": "morado", "pink": "rosa", "decimal": ",",
     },
 }  # fmt: skip
 
@@ -83,6 +87,8 @@ def curves(result: Results, words: dict[str, str]) -> Figure | None:
         for number, name in enumerate(group):
             axes.plot(*zip(*result.curve[name], strict=True), color=COLOURS[number], linewidth=1, label=words[name])
         axes.set_xlabel(words["kimg"])
+        axes.set_xlim(left=0)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace(".", words.get("decimal", ".")))
         axes.legend(frameon=False)
     return figure
 
@@ -110,12 +116,12 @@ def facts(result: Results, words: dict[str, str]) -> Figure | None:
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_ylim(0, 105)
     axes.set_ylabel(words["right"])
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 
 
 def confusion(result: Results, words: dict[str, str]) -> Figure | None:
-    """Colours asked (rows) and seen (columns), in per cent of the row; the values stay in the schema's English."""
+    """Colours asked (rows) and seen (columns), in per cent of the row."""
     agreed = result.value.get("agreement")
     fact = next((one for one in agreed["facts"] if one["name"] == "colour"), None) if agreed else None
     if fact is None:
@@ -128,8 +134,9 @@ def confusion(result: Results, words: dict[str, str]) -> Figure | None:
         for x, share in enumerate(row):
             if share >= 0.5:
                 axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=6, color="w" if share > 55 else "k")
-    axes.set_xticks(range(len(fact["values"])), fact["values"], rotation=60, ha="right", fontsize=6)
-    axes.set_yticks(range(len(shares)), fact["values"][: len(shares)], fontsize=6)
+    names = [words.get(value.strip("()"), value) for value in fact["values"]]
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=6)
+    axes.set_yticks(range(len(shares)), names[: len(shares)], fontsize=6)
     axes.set_xlabel(words["seen"])
     axes.set_ylabel(words["asked"])
     return figure
@@ -142,7 +149,8 @@ def samples(result: Results, words: dict[str, str]) -> Figure | None:
     sheet = result.value["sheets"].get("grid")
     if not sheet:
         return None
-    figure = empty(6.2, 0.72 * len(sheet["files"]))
+    figure = empty(6.2, 0.6 * len(sheet["files"]))
+    figure.set_layout_engine("constrained", h_pad=0.01, hspace=0)
     for axes, name, text in zip(
         figure.subplots(len(sheet["files"]), 1, squeeze=False)[:, 0], sheet["files"], sheet["texts"], strict=True
     ):

@@ -22,6 +22,8 @@ WORDS = {
         "generated": "Generated", "fingerprint": "Data fingerprint", "pairs": "Pairs", "rprecision": "R-precision",
         "yes": "yes", "no": "no", "chance": "Chance (95 \\%)",
         "kind": "Kind", "colour": "Colour", "background": "Background", "side": "Side", "framing": "Framing",
+        "lite2": "Lite2", "patches8": "patches", "agreement": "Facts", "retrieval": "R-precision",
+        "latent": "Latent space", "generated_pairs": "Generated images", "shuffled_pairs": "Captions shuffled",
     },
     "es": {
         "metric": "Métrica", "value": "Valor", "interval": "Intervalo del 95 \\%", "floor": "Suelo",
@@ -34,6 +36,9 @@ WORDS = {
         "generated": "Generadas", "fingerprint": "Huella de los datos", "pairs": "Pares", "rprecision": "R-precisión",
         "yes": "sí", "no": "no", "chance": "Azar (95 \\%)",
         "kind": "Tipo", "colour": "Color", "background": "Fondo", "side": "Posición", "framing": "Encuadre",
+        "train": "entrenamiento", "select": "selección", "test": "prueba",
+        "lite2": "Lite2", "patches8": "parches", "agreement": "Atributos", "retrieval": "R-precisión",
+        "latent": "Espacio latente", "generated_pairs": "Imágenes generadas", "shuffled_pairs": "Permutadas",
     },
 }  # fmt: skip
 
@@ -74,7 +79,9 @@ def data_table(result: Results, language: str) -> str:
         said = (pairs or {}).get("splits", {}).get(split, {})
         mean = said.get("words_per_caption", {}).get("mean")
         cells = [str(said.get(key, "--")) for key in ("captions", "distinct_captions")]
-        rows.append([split, str(entry["images"]), *cells, "--" if mean is None else local(mean, language)])
+        rows.append(
+            [words.get(split, split), str(entry["images"]), *cells, "--" if mean is None else local(mean, language)]
+        )
     rejected = sum(images["rejected"].values())
     rows.append([words["rejected"], str(rejected), "", "", ""])
     return booktabs(head, rows, "lrrrr")
@@ -84,10 +91,14 @@ def protocol_table(result: Results, language: str) -> str:
     """What each group of numbers was made from."""
     words = WORDS[language]
     rows = [
-        [tex(one["name"]), str(one["data"]["generated_images"]), str(one["data"].get("real_images", "--")),
-         f"\\texttt{{{one['sha']}}}"]
+        [
+            words.get(one["name"], tex(one["name"])),
+            str(one["data"]["generated_images"]),
+            str(one["data"].get("real_images", "--")),
+            f"\\texttt{{{one['sha']}}}",
+        ]
         for one in result.value.get("fingerprint_index", [])
-    ]  # fmt: skip
+    ]
     return booktabs([words["numbers"], words["generated"], words["real"], words["fingerprint"]], rows, "lrrl")
 
 
@@ -103,7 +114,7 @@ def retrieval_table(result: Results, language: str) -> str:
             share(found[key]["value"], language),
             f"[{share(found[key]['low'], language)}; {share(found[key]['high'], language)}]",
         ]
-        for key, label in (("real", "real"), ("generated", "generated"), ("shuffled", "shuffled"))
+        for key, label in (("real", "real"), ("generated", "generated_pairs"), ("shuffled", "shuffled_pairs"))
     ]
     return booktabs([words["pairs"], words["rprecision"], words["interval"]], rows, "lrr")
 
@@ -114,7 +125,7 @@ def image_table(result: Results, language: str) -> str:
     head = [words["metric"], words["value"], words["interval"], words["floor"], words["worst"]]
     rows = [
         [
-            f"{words[entry['what']]} ({entry['extractor']})",
+            f"{words[entry['what']]} ({words.get(entry['extractor'], entry['extractor'])})",
             local(entry["value"], language),
             f"[{local(entry['low'], language)}; {local(entry['high'], language)}]",
             local(entry["floor"], language),
@@ -156,12 +167,17 @@ def booktabs(head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -
 
 
 def local(value: float, language: str) -> str:
-    """Three significant digits; a decimal comma in Spanish."""
-    text = f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
-    if "e" in text:
-        mantissa, _, exponent = text.partition("e")
-        text = f"${mantissa} \\cdot 10^{{{int(exponent)}}}$"
-    return text.replace(".", "{,}" if "$" in text else ",") if language == "es" else text
+    """Three significant digits with their zeros; a decimal comma in Spanish."""
+    if value == 0:
+        text = "0"
+    elif 1e-3 <= abs(value) < 1e4:
+        text = f"{value:#.3g}".removesuffix(".") if abs(value) < 1e3 else f"{value:.0f}"
+    else:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        text = f"{mantissa} \\cdot 10^{{{int(exponent)}}}"
+    mathematical = "cdot" in text or value < 0  # in text, a minus would be a hyphen
+    text = text.replace(".", "{,}" if mathematical else ",") if language == "es" else text
+    return f"${text}$" if mathematical else text
 
 
 def share(value: float, language: str) -> str:
