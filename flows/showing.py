@@ -27,22 +27,35 @@ def stages(found: graph.Graph, outcomes: dict[str, dvc.Outcome]) -> None:
 def results(names: list[str]) -> None:
     """Metrics, grids and the report's place, for those that exist."""
     for path in sorted((ROOT / "metrics").glob("*.json")):
-        metrics = json.loads(path.read_text(encoding="utf-8")).get("metrics", {})
-        rows = [{"metric": name, "value": value} for name, value in sorted(metrics.items())]
+        value = json.loads(path.read_text(encoding="utf-8"))
+        metrics = value.get("metrics", {})
+        first = [name for name in value.get("main", []) if name in metrics]
+        names_of = [*first, *sorted(metrics.keys() - set(first))]
+        rows = [{"metric": name, "value": metrics[name]} for name in names_of]
         if rows:
             create_table_artifact(key=f"metrics-{path.stem}", table=rows, description=f"{path.name} of this run")
     lines = [f"Stages: {', '.join(names)}."]
     report = ROOT / "report" / "index.html"
     if report.exists():
         lines.append(f"Report: `{report}` on the machine that ran it.")
-    for picture in sorted(ROOT.glob("data/evaluation/*/grid-*.png")):
-        lines.append(_embedded(picture))
+    for directory in sorted(ROOT.glob("data/evaluation/*")):
+        texts = prompts(directory)
+        for picture in sorted(directory.glob("grid-*.png")):
+            lines.append(_embedded(picture, texts.get(picture.name, "")))
     create_markdown_artifact(key="report", markdown="\n\n".join(lines), description="Samples, and where the report is")
 
 
-def _embedded(picture: Path) -> str:
+def prompts(directory: Path) -> dict[str, str]:
+    """{name of a grid: the prompt of its samples}, as evaluate wrote them; empty where it did not."""
+    path = directory / "metrics.json"
+    sheets = json.loads(path.read_text(encoding="utf-8")).get("sheets", {}) if path.exists() else {}
+    grid = sheets.get("grid", {})
+    return dict(zip(grid.get("files", []), grid.get("texts", []), strict=True))
+
+
+def _embedded(picture: Path, prompt: str) -> str:
     name = picture.relative_to(ROOT)
     payload = picture.read_bytes()
     if len(payload) > MAX_PICTURE_BYTES:
         return f"`{name}` ({len(payload)} bytes) is on the machine that ran it."
-    return f"{name}\n\n![{name}](data:image/png;base64,{base64.b64encode(payload).decode()})"
+    return f"`{name}` {prompt}\n\n![{name}](data:image/png;base64,{base64.b64encode(payload).decode()})"

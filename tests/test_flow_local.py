@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -185,3 +186,12 @@ def test_a_tag_is_given_once_and_refused_before_anything_runs(tiny_repository, m
     for nonsense in ("a b", "-d", "x..y"):
         with pytest.raises(UserError, match="must be a name that git takes"):
             committing.check_tag(nonsense)
+
+
+def test_a_grid_is_shown_with_its_prompt(tmp_path):
+    from flows.showing import prompts
+
+    assert prompts(tmp_path) == {}
+    grid = {"files": ["grid-00.png", "grid-01.png"], "texts": ["a red car", "un gato"]}
+    (tmp_path / "metrics.json").write_text(json.dumps({"sheets": {"grid": grid}}))
+    assert prompts(tmp_path) == {"grid-00.png": "a red car", "grid-01.png": "un gato"}
