@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,29 @@ def test_every_package_of_the_lock_is_asked_for(audit):
     text = (SCRIPT.parents[1] / "requirements.lock").read_text(encoding="utf-8")
     names = [line.partition("==")[0] for line in text.splitlines() if "==" in line and line[0].isalpha()]
     assert sorted(dict(audit.LOCKED.findall(text))) == sorted(names) and len(names) > 100
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        ({"dependencies": [{"name": "one", "version": "1", "vulns": []}]}, 0, "1 packages of the.lock, 0 problems"),
+        ({"dependencies": [{"name": "one", "skip_reason": "no answer"}]}, 1, "one: not looked up: no answer"),
+        ({"dependencies": []}, 1, "one: not looked up: the report does not name it"),
+        (None, 1, "pip-audit gave no report (exit 0)"),
+    ],
+)
+def test_the_exit_code_is_0_only_where_every_package_was_looked_up(
+    audit, tmp_path, monkeypatch, capsys, said, code, words
+):
+    """pip-audit itself ends with 0 in each of these cases."""
+    monkeypatch.chdir(tmp_path)
+    program = audit.PLACE / "bin" / "pip-audit"
+    program.parent.mkdir(parents=True)
+    (tmp_path / "report").write_text(json.dumps(said) if said else "")
+    program.write_text("#!/bin/sh\ncat report\n")
+    program.chmod(0o700)
+    (tmp_path / "the.lock").write_text("one==1 \\\n    --hash=sha256:0\n")
+    monkeypatch.setattr(audit.sys, "argv", ["audit.py", "the.lock"])
+    assert audit.main() == code
+    captured = capsys.readouterr()
+    assert words in captured.out + captured.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from flows import fetch_release, publish, releases, storage
 from flows.releases import File, Index, Store, parse_index
 from flows.remote import load_remote
 from tests import toy_graph
+from tests.cutting_proxy import CuttingProxy
 from textgan import params
 from textgan.errors import UserError
 
@@ -218,6 +220,50 @@ def test_a_cut_fetch_goes_on_where_it_was(store: Store, tmp_path: Path, monkeypa
     assert fetch_release.differences(index, tmp_path / "out") == []
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert len(asked) < 2 * len(index.files)
+
+
+@pytest.mark.slow
+def test_publishing_and_fetching_over_a_network_that_is_cut(store: Store, tmp_path: Path, monkeypatch) -> None:
+    """Connections drop between two blocks, both ways: nothing half is visible, and the same command completes it."""
+    for tag, cuts in (("few", 1), ("many", 6)):
+        proxy = CuttingProxy(store.remote.endpoint, cuts, after=150_000)
+        through = replace(store.remote, endpoint=proxy.endpoint)
+        monkeypatch.setattr(storage, "ensure_started", lambda through=through: through)
+        out = tmp_path / tag
+        for _ in range(20):
+            try:
+                publish.publish(tag="whole")  # every object is read again, and compared
+                fetch_release.fetch_release("whole", out)
+                break
+            except UserError as error:
+                assert proxy.endpoint in str(error) and not out.exists()
+        proxy.listener.close()
+        assert proxy.cuts == 0
+        assert fetch_release.differences(store.need_index("whole")[0], out) == []
+    assert releases.damaged(store, store.need_index("whole")[0]) == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_no_release(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is fetched; where the room goes meanwhile, said then, and the rest comes with more room."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system here")
+    try:
+        with pytest.raises(UserError, match=r"the release needs 1\.\d MB more; 1\.0 MB are free there"):
+            fetch_release.fetch_release("whole", small / "out")
+        usage = shutil.disk_usage(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda _place: usage)
+            with pytest.raises(UserError, match="No space left on device; the same command goes on from there"):
+                fetch_release.fetch_release("whole", small / "out")
+        assert not (small / "out").exists()
+        subprocess.run(["mount", "-o", "remount,size=8m", str(small)], check=True)
+        fetch_release.fetch_release("whole", small / "out")
+        assert fetch_release.differences(store.need_index("whole")[0], small / "out") == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_fetching_into_a_place_that_holds_something_else_is_refused(store: Store, tmp_path: Path) -> None:

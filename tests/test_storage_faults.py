@@ -100,6 +100,9 @@ def test_a_storage_that_is_down_is_said_and_nothing_is_claimed(first, second):
     assert done.returncode == 2, done.stdout + done.stderr
     assert "cannot be had: storage: http://127.0.0.1" in done.stdout and "does not answer" in done.stdout
     assert "Traceback" not in done.stderr
+    done = textgan(second, "repro")
+    assert done.returncode == 1 and "does not answer" in one_line(done.stderr)
+    assert not (second / "out").exists()  # no stage ran for a result that could not be kept
     assert textgan(first, "storage", "start").returncode == 0
     done = textgan(second, "reproduce", "HEAD", "--verify", "hashes")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -200,7 +203,7 @@ def test_a_connection_that_is_cut_between_two_blocks(first, second):
         one.endpoint = proxy.endpoint
         remote.write_dvc_config(one, second)
         pushes = [dvc(second, "push", "out/many.dvc").returncode for _ in range(4)]
-        assert pushes[-1] == 0
+        assert pushes[-1] == 0 and proxy.cuts == 0
         shutil.rmtree(out)
         shutil.rmtree(second / ".dvc" / "cache")
         proxy.cuts = 6
@@ -236,7 +239,7 @@ def test_keys_that_became_wrong_are_named(first, second):
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(first, second, tmp_path):
-    """A file system of 64 KiB: neither a pull nor a fetched release is taken for whole."""
+    """A file system of 64 KiB: neither a pull nor a worktree is taken for whole."""
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True)
