@@ -17,7 +17,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import ROOT, committing, exports, graph, locks, server, showing, storage
 from flows import dvc_program as dvc
-from flows.repro import committed_lock, push_if_needed, record_outcomes
+from flows.remote import load_remote
+from flows.repro import committed_lock, is_pushed, push_if_needed, record_outcomes
 from flows.stage import POOLS, RUN_LOCK, run_stage, stop
 from flows.stopping import TRANSFER_PAUSES
 from textgan.errors import UserError, fail
@@ -75,7 +76,7 @@ def _bring_up_to_date(
     if dry_run:
         outcomes |= {name: dvc.Outcome("would run", 0.0) for name in names}
         return {name: outcomes[name].how for name in found.stages}
-    remote = storage.ensure_started() if names or push_after else None
+    remote = storage.ensure_started() if names or (push_after and not _is_pushed()) else None
     outcomes |= _run_stages(found, names, force, remote is not None and remote.attached_to is not None, [held])
     failed = [name for name, outcome in outcomes.items() if outcome.how not in ("ran", "restored", "unchanged")]
     showing.stages(found, outcomes)
@@ -91,6 +92,12 @@ def _bring_up_to_date(
     if tag:
         committing.tag_commit(tag, log.info)
     return {name: outcomes[name].how for name in found.stages}
+
+
+def _is_pushed() -> bool:
+    """Whether there is nothing to push: then the storage need not even run."""
+    known = load_remote(storage.PLACE)
+    return known is not None and is_pushed(known.identity)
 
 
 def _run_stages(

@@ -95,18 +95,27 @@ def push_if_needed(identity: str, say: dvc.Say = print, on_start: dvc.OnStart = 
 
     `on_start` gets the command, for who may have to end it.
     """
-    state = {"lock": hashlib.sha256(dvc.LOCK_FILE.read_bytes()).hexdigest(), "storage": identity}
-    try:
-        if json.loads(PUSHED.read_text(encoding="utf-8")) == state:
-            return False
-    except (FileNotFoundError, ValueError):
-        pass
+    if is_pushed(identity):
+        return False
+    state = _pushed(identity)
     say("Pushing to the storage")
     result = dvc.run("push", "--run-cache", say=say, on_start=on_start)
     if result.code != 0:
         raise UserError(f"dvc push failed (exit {result.code}): {result.tail[-1] if result.tail else 'no output'}")
     write_json(PUSHED, state)
     return True
+
+
+def is_pushed(identity: str) -> bool:
+    """Whether this very dvc.lock is known to be in this storage."""
+    try:
+        return bool(json.loads(PUSHED.read_text(encoding="utf-8")) == _pushed(identity))
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _pushed(identity: str) -> dict[str, str]:
+    return {"lock": hashlib.sha256(dvc.LOCK_FILE.read_bytes()).hexdigest(), "storage": identity}
 
 
 def committed_lock() -> dict[str, dict[str, str]]:

@@ -80,10 +80,10 @@ class Server:
     def state_of(self, run: str) -> str:
         return str(self.ask("GET", f"/flow_runs/{run}")["state_type"])
 
-    def said(self, words: str, runs: list[str]) -> bool:
-        """Whether a message of these flow runs has the words."""
+    def said(self, words: str, runs: list[str]) -> list[str]:
+        """Messages of these flow runs that have the words."""
         chosen = {"logs": {"flow_run_id": {"any_": runs}}, "limit": 200}
-        return any(words in line["message"] for line in self.ask("POST", "/logs/filter", chosen))
+        return [one["message"] for one in self.ask("POST", "/logs/filter", chosen) if words in one["message"]]
 
     def submit(self, name: str = "pipeline/pipeline", **parameters: Any) -> str:
         """Start a run by hand; its id."""
@@ -130,7 +130,7 @@ class Server:
         return bool(self.started()) and self.started()[-1].endswith("middle-one") and bool(self.at_work())
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> float:
+def wait_until(holds: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
     """Seconds that it took; fails where it never came to hold."""
     start = time.monotonic()
     while not holds():

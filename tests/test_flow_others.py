@@ -139,18 +139,24 @@ def test_a_sweep_is_ranked(server):
     assert toy_graph.run(server.place, "git", "status", "--porcelain") == ""
 
 
-def test_wrong_credentials_are_one_line_and_no_storm(server):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"secret_key": "wrong"}, "refuses the credentials"),
+        ({"endpoint": "http://127.0.0.1:1", "attached_to": "http://127.0.0.1:1"}, "does not answer"),
+    ],
+)
+def test_a_storage_that_cannot_be_had_is_one_line_and_no_storm(server, change, words):
     """The storage is asked once at the start; no stage runs, nothing is tried again."""
     file = server.place / ".state" / "storage" / "remote.json"
     right = file.read_text()
     export(server.place, 60)
-    file.write_text(json.dumps({**json.loads(right), "secret_key": "wrong"}))
-    said = server.run()
+    file.write_text(json.dumps({**json.loads(right), **change}))
+    run = server.submit()
+    said = server.finish(run)
     file.write_text(right)
-    assert said.startswith("FAILED") and "refuses the credentials" in said
-    assert (
-        server.ask("POST", "/task_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]["run_count"] <= 1
-    )
+    assert said.startswith("FAILED") and "storage: http://127.0.0.1" in said and words in said
+    assert server.ask("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}) == []
 
 
 def test_a_cycle_is_one_line(server):
@@ -175,7 +181,9 @@ def test_a_stage_that_hangs_or_finds_no_space_fails_once(server, code, words):
     value["stages"]["pairs"]["do"]["meta"] = {"timeout_seconds": 3}
     graph.write_text(yaml.safe_dump(value, sort_keys=False))
     program.write_text(f"import time\n{right}".replace('elif stage == "pairs":', f'elif stage == "pairs":\n    {code}'))
-    said = server.run(targets=["pairs@catcar"])
+    run = server.submit(targets=["pairs@catcar"])
+    said = server.finish(run)
     program.write_text(right)
     graph.write_text(before)
+    assert len(server.said("Running stage 'pairs@catcar'", [run])) == 1
     assert said.startswith("FAILED") and "pairs@catcar" in said and words in said
