@@ -85,6 +85,11 @@ class Server:
         chosen = {"logs": {"flow_run_id": {"any_": runs}}, "limit": 200}
         return [one["message"] for one in self.ask("POST", "/logs/filter", chosen) if words in one["message"]]
 
+    def files_with(self, text: str) -> list[Path]:
+        """Files of the server (database, logs) that hold the text: a log line, a parameter, an artifact."""
+        found = [path for path in self.home.rglob("*") if path.is_file()]
+        return [path for path in found if text.encode() in path.read_bytes()]
+
     def submit(self, name: str = "pipeline/pipeline", **parameters: Any) -> str:
         """Start a run by hand; its id."""
         path = f"/deployments/{self.deployment(name)}/create_flow_run"

@@ -157,6 +157,7 @@ def test_a_storage_that_cannot_be_had_is_one_line_and_no_storm(server, change, w
     file.write_text(right)
     assert said.startswith("FAILED") and "storage: http://127.0.0.1" in said and words in said
     assert server.ask("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}) == []
+    assert server.files_with(json.loads(right)["secret_key"]) == []
 
 
 def test_a_cycle_is_one_line(server):
