@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from flows.remote import Remote, write_dvc_config
 from textgan.errors import UserError
@@ -57,7 +60,7 @@ def worktree(sha: str, keep: Path | None) -> Iterator[Path]:
     if place.exists() and any(place.iterdir()):
         raise UserError(f"--keep {place}: the directory is not empty")
     place.parent.mkdir(parents=True, exist_ok=True)
-    _git("worktree", "prune")
+    _remove_abandoned()
     added = _git("worktree", "add", "--detach", str(place), sha)
     if added.returncode != 0:
         raise UserError(f"git worktree add {place}: {added.stderr.strip()}")
@@ -67,6 +70,15 @@ def worktree(sha: str, keep: Path | None) -> Iterator[Path]:
         if keep is None:
             _git("worktree", "remove", "--force", str(place))
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Worktrees whose process was killed before it could remove them: an export drawn again takes gigabytes."""
+    for left in (STATE / "reproduce").glob("*-*"):
+        owner = left.name.rpartition("-")[2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    _git("worktree", "prune")
 
 
 def connect(tree: Path, remote: Remote) -> None:
@@ -83,21 +95,29 @@ def python_of(tree: Path) -> Path:
     if Path(LOCK).exists() and sha256_file(Path(LOCK)) == wanted:
         return Path(sys.executable)
     place = (STATE / "environments" / wanted[:16]).resolve()
-    python = place / ".venv" / "bin" / "python"
-    if not (place / "complete").exists():
-        print(f"Building the environment of the commit's {LOCK} (another than the present one), in {place}", flush=True)
-        shutil.rmtree(place, ignore_errors=True)
-        (place / "scripts").mkdir(parents=True)
-        for name in (LOCK, "pyproject.toml", "README.md"):
-            shutil.copy(tree / name, place / name)
-        shutil.copy(tree / "scripts" / "setup.sh", place / "scripts")
-        for package in ("textgan", "pipeline", "flows"):  # the editable install needs a place; PYTHONPATH wins over it
-            (place / package).mkdir()
-        made = subprocess.run(["sh", "scripts/setup.sh", LOCK], cwd=place)
-        if made.returncode != 0:
-            raise UserError(f"the environment of {LOCK} at the commit cannot be built (exit {made.returncode})")
-        (place / "complete").touch()
-    return python
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.parent / f"{place.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two reproductions of one commit: one builds, the other waits
+        if not (place / "complete").exists():
+            _build_environment(tree, place)
+    return place / ".venv" / "bin" / "python"
+
+
+def _build_environment(tree: Path, place: Path) -> None:
+    """Run the commit's own setup.sh on the commit's lock, at `place`. Raises UserError where it fails."""
+    what = f"Building the environment of the commit's {LOCK} (another than the present one)"
+    print(f"{what}: minutes and some 2 GB, once for this lock, in {place}", flush=True)
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "scripts").mkdir(parents=True)
+    for name in (LOCK, "pyproject.toml", "README.md"):
+        shutil.copy(tree / name, place / name)
+    shutil.copy(tree / "scripts" / "setup.sh", place / "scripts")
+    for package in ("textgan", "pipeline", "flows"):  # the editable install needs a place; PYTHONPATH wins over it
+        (place / package).mkdir()
+    made = subprocess.run(["sh", "scripts/setup.sh", LOCK], cwd=place)
+    if made.returncode != 0:
+        raise UserError(f"the environment of {LOCK} at the commit cannot be built (exit {made.returncode})")
+    (place / "complete").touch()
 
 
 def stage_names(tree: Path, python: Path, environment: dict[str, str]) -> list[str]:

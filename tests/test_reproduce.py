@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from tests import tiny_repository as tiny
 from tests.tiny_repository import textgan
+from textgan.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +216,51 @@ def test_another_export_is_refused_by_its_digest(reproduction):
         [row] = reproduction._export_rows({"d/cat": place.parent})
         assert row.verdict == word
         assert word == IDENTICAL or (right in row.detail and md5 in row.detail)
+
+
+SETUP = """\
+echo built >> ../built
+test "$(cat $1)" = "good==1" || { mkdir -p .venv/bin; exit 3; }
+mkdir -p .venv/bin
+ln -s "$(command -v python3)" .venv/bin/python
+"""
+
+
+def test_an_environment_is_built_once_for_each_lock_and_never_half(tiny_repository, tmp_path):
+    """The present lock: this interpreter. Another: built by the commit's setup.sh, and again where that was killed."""
+    tree = tmp_path / "tree"
+    shutil.copytree(tiny_repository, tree)
+    assert commit.python_of(tree) == Path(sys.executable)
+    (tree / "scripts").mkdir()
+    for name, text in (("scripts/setup.sh", SETUP), ("pyproject.toml", ""), ("README.md", "")):
+        (tree / name).write_text(text)
+    (tree / "requirements.lock").write_text("good==1\n")
+    python = commit.python_of(tree)
+    assert python.is_relative_to(tiny_repository / storage.STATE / "environments") and python.exists()
+    assert commit.python_of(tree) == python
+    built = tiny_repository / storage.STATE / "environments" / "built"
+    assert built.read_text() == "built\n"
+    (python.parents[2] / "complete").unlink()  # as a kill leaves it
+    assert commit.python_of(tree) == python
+    assert built.read_text() == "built\n" * 2
+    (tree / "requirements.lock").write_text("bad==1\n")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"requirements.lock at the commit cannot be built \(exit 3\)"):
+            commit.python_of(tree)
+
+
+def test_a_killed_reproduction_leaves_no_worktree_for_long(tiny_repository):
+    """The next one removes it; one that is under way stays."""
+    sha = tiny.git(tiny_repository, "rev-parse", "HEAD")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    killed, alive = (storage.STATE / "reproduce" / f"{sha[:12]}-{pid}" for pid in (ended.pid, os.getppid()))
+    for place in (killed, alive):
+        tiny.git(tiny_repository, "worktree", "add", "--detach", str(place), sha)
+    with commit.worktree(sha, None) as tree:
+        assert (tree / "dvc.yaml").exists() and not killed.exists() and (alive / "dvc.yaml").exists()
+    assert not tree.exists()
+    assert str(killed) not in tiny.git(tiny_repository, "worktree", "list")
 
 
 def test_an_unknown_commit_is_one_line(tiny_repository):
