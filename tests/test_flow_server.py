@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import json
+import os
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -123,6 +124,17 @@ def test_a_cancelled_run_leaves_no_process_and_starts_no_stage(server):
     wait_until(lambda: server.state_of(run) in OVER, "the run is over")
     assert server.state_of(run) == "CANCELLED"
     assert len(server.started()) == count
+
+
+def test_a_stage_killed_by_sigkill_fails_its_run_once(server):
+    run = server.submit()
+    count = len(server.started())
+    wait_until(lambda: len(server.started()) > count and server.asleep(), "the stage is at work")
+    os.kill(int((server.place / "pids").read_text().splitlines()[-1].split()[0]), signal.SIGKILL)
+    said = server.finish(run)
+    assert said.startswith("FAILED") and "middle@one: failed" in said
+    assert len(server.started()) == count + 1
+    assert server.at_work() == []
 
 
 def test_a_flow_killed_by_sigkill_ends_its_stage_and_its_run(server):
