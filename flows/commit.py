@@ -104,19 +104,20 @@ def python_of(tree: Path) -> Path:
 
 
 def _build_environment(tree: Path, place: Path) -> None:
-    """Run the commit's own setup.sh on the commit's lock, at `place`. Raises UserError where it fails."""
+    """Run the commit's own setup.sh on the commit's lock, at `place`. Raises NotVerifiable where it fails."""
     what = f"Building the environment of the commit's {LOCK} (another than the present one)"
     print(f"{what}: minutes and some 2 GB, once for this lock, in {place}", flush=True)
     shutil.rmtree(place, ignore_errors=True)
     (place / "scripts").mkdir(parents=True)
-    for name in (LOCK, "pyproject.toml", "README.md"):
+    for name in (LOCK, "pyproject.toml", "README.md", "scripts/setup.sh"):
+        if not (tree / name).exists():
+            raise NotVerifiable(f"the commit has no {name}: its environment cannot be made")
         shutil.copy(tree / name, place / name)
-    shutil.copy(tree / "scripts" / "setup.sh", place / "scripts")
     for package in ("textgan", "pipeline", "flows"):  # the editable install needs a place; PYTHONPATH wins over it
         (place / package).mkdir()
     made = subprocess.run(["sh", "scripts/setup.sh", LOCK], cwd=place)
     if made.returncode != 0:
-        raise UserError(f"the environment of {LOCK} at the commit cannot be built (exit {made.returncode})")
+        raise NotVerifiable(f"the environment of {LOCK} at the commit cannot be built (exit {made.returncode})")
     (place / "complete").touch()
 
 
@@ -130,13 +131,13 @@ def stage_names(tree: Path, python: Path, environment: dict[str, str]) -> list[s
 
 
 def stale_stages(tree: Path, python: Path, environment: dict[str, str], stages: list[str]) -> dict[str, str]:
-    """{stage: why} of those whose recorded code, command or parameters are not the worktree's. Raises UserError."""
+    """{stage: why} of those whose recorded code, command or parameters are not the worktree's. Raises NotVerifiable."""
     command = [str(python), "-m", "dvc", "status", "--json", *stages]
     shown = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     try:
         status = json.loads(shown.stdout)
     except ValueError:
-        raise UserError(f"dvc status in the worktree: {shown.stderr.strip()[-300:]}") from None
+        raise NotVerifiable(f"dvc status in the worktree: {shown.stderr.strip()[-300:]}") from None
     return {stage: reason for stage, entries in status.items() if (reason := _why_stale(entries))}
 
 

@@ -20,7 +20,6 @@ from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from tests import tiny_repository as tiny
 from tests.tiny_repository import textgan
-from textgan.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +244,11 @@ def test_an_environment_is_built_once_for_each_lock_and_never_half(tiny_reposito
     assert built.read_text() == "built\n" * 2
     (tree / "requirements.lock").write_text("bad==1\n")
     for _ in range(2):
-        with pytest.raises(UserError, match=r"requirements.lock at the commit cannot be built \(exit 3\)"):
+        with pytest.raises(commit.NotVerifiable, match=r"requirements.lock at the commit cannot be built \(exit 3\)"):
             commit.python_of(tree)
+    (tree / "scripts" / "setup.sh").unlink()
+    with pytest.raises(commit.NotVerifiable, match=r"the commit has no scripts/setup\.sh"):
+        commit.python_of(tree)
 
 
 def test_a_killed_reproduction_leaves_no_worktree_for_long(tiny_repository):
