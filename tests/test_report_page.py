@@ -87,6 +87,17 @@ def test_the_page_asks_nothing_of_the_network(workplace):
     assert "&lt;b&gt;azul" in page, "prompts are text, never markup"
 
 
+def test_the_captions_lengths_and_words_are_drawn(workplace):
+    """The points that the stage `pairs` wrote become two charts; without them there is none."""
+    assert "by their length" not in (workplace / "report/content/page.html").read_text(encoding="utf-8")
+    plots = {"lengths": [[0, 0], [3, 20], [4, 9]], "rank_frequency": [[0.0, 2.0], [0.5, 1.2]]}
+    found = {"splits": {}, "plots": plots}
+    (workplace / "data/evaluation/catcar/pairs.json").write_text(json.dumps(found), encoding="utf-8")
+    main([])
+    shown = (workplace / "report/content/page.html").read_text(encoding="utf-8")
+    assert 'aria-label="Captions of train by their length"' in shown and "by its rank" in shown
+
+
 def test_run_facts_change_nothing_that_dvc_compares(workplace):
     """Other stage times, another page; the same content, paper and metrics."""
 

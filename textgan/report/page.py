@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from textgan.params import Params
-from textgan.plots import line_chart, series_of
+from textgan.plots import Series, line_chart, series_of
 from textgan.report.assemble import PLACE
 from textgan.report.claims import SECONDS, claims
 from textgan.report.digits import significant
@@ -35,6 +35,11 @@ CHARTS = (
     ("KID on the select split, by which weights are chosen", {"select_kid": "KID"}),
 )
 """Title, and column -> what it is called; columns that are not here get a chart each, under their own names."""
+TEXT_CHARTS = (
+    ("lengths", "Captions of train by their length", "words"),
+    ("rank_frequency", "How often each word of train stands, by its rank (powers of ten)", "rank, as a power of ten"),
+)
+"""Of the manifest of pairs: name, title, what lies along."""
 SHORT_TRAINING = 100_000
 """Images shown below which photos come out as blobs, and the page says so."""
 SOURCES = {
@@ -77,6 +82,7 @@ def dataset_view(result: Results, params: Params) -> dict[str, Any]:
         "sheets": {name: sheet_view(result.directory, sheet) for name, sheet in value["sheets"].items()},
         "groups": number_groups(value["numbers"]),
         "charts": charts(result),
+        "text_charts": text_charts(result),
         "captions": result.captions,
         "images": result.images,
         "pairs": result.pairs,
@@ -130,6 +136,17 @@ def charts(result: Results) -> list[dict[str, Any]]:
         if lines:
             svg = Markup(line_chart(lines, title, "thousand images shown"))
             views.append({"title": title, "svg": svg, "names": [names[one.name] for one in lines]})
+    return views
+
+
+def text_charts(result: Results) -> list[dict[str, Any]]:
+    """The lengths and the words of the captions, as the stage `pairs` counted them."""
+    plots = (result.pairs or {}).get("plots") or {}
+    views = []
+    for name, title, along in TEXT_CHARTS:
+        if plots.get(name):
+            x, y = zip(*plots[name], strict=True)
+            views.append({"title": title, "svg": Markup(line_chart([Series(name, x, y)], title, along))})
     return views
 
 
