@@ -174,6 +174,19 @@ def test_server_and_worker_killed_by_sigkill_start_again_and_the_graph_is_finish
     assert server.state_of(lost) == "CRASHED"
 
 
+def test_without_a_worker_a_run_is_late_and_status_says_why(server):
+    """It is Late in the UI, and it is taken when the worker is there again."""
+    worker = daemon.find(server.home / "worker-cpu.json")
+    assert worker is not None
+    worker.kill()
+    run = server.submit(dry_run=True)
+    wait_until(lambda: server.ask("GET", f"/flow_runs/{run}")["state"]["name"] == "Late", "the run is late")
+    assert "no worker is online on the work pool cpu" in server.refused("flows.server", "status")
+    server.call("flows.server", "start")
+    assert server.finish(run).startswith("COMPLETED")
+    assert "work pool cpu: textgan-" in server.call("flows.server", "status")
+
+
 def test_keys_are_in_no_log_parameter_or_artifact(server):
     """What is a parameter, a log line, an artifact is found in the same way, so that a key would be."""
     for known in ("night-1", "waiting for the GPU", base64.b64encode(PICTURE).decode()):
