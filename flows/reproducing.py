@@ -80,6 +80,7 @@ class Reproduction:
         self.datasets = [dataset] if dataset else datasets
         self.python = commit.python_of(tree)
         self.unrecorded: list[str] = []
+        self.ran: dict[str, float] = {}
         self.stages = self._stages()
         self.metrics = {name: _metrics_in(tree / "metrics" / f"{name}.json") for name in self.datasets}
         self.recorded, self.seconds = environment.recorded(tree)
@@ -97,6 +98,7 @@ class Reproduction:
         else:
             self._restore(verdict, self.remote)
         verdict.stages += [Row(name, UNKNOWN, UNRECORDED) for name in self.unrecorded]
+        verdict.ran = self.ran
 
     def _restore(self, verdict: Verdict, remote: Remote) -> None:
         """Every out from the storage, hashed; then the numbers."""
@@ -259,7 +261,10 @@ class Reproduction:
     def _dvc(self, *arguments: str) -> dvc.Run:
         command = [str(self.python), "-m", "dvc", *arguments]
         pipes = {**dvc.PIPES, "stderr": subprocess.STDOUT}  # what went wrong belongs to the verdict
-        return dvc.follow(guard.popen(command, cwd=self.tree, env=self._environment(), **pipes), say=print)
+        process = guard.popen(command, cwd=self.tree, env=self._environment(), **pipes)
+        done = dvc.follow(process, say=print)
+        self.ran |= {name: outcome.seconds for name, outcome in done.stages.items() if outcome.how == "ran"}
+        return done
 
     def _environment(self) -> dict[str, str]:
         paths = {"PATH": os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])}

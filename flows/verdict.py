@@ -35,6 +35,8 @@ class Verdict:
     environment: dict[str, Any] = field(default_factory=dict)
     tolerances: dict[str, str] = field(default_factory=dict)
     """Of each dataset: where its tolerances come from."""
+    ran: dict[str, float] = field(default_factory=dict)
+    """Seconds of each stage that ran here."""
     seconds: float = 0.0
 
     @property

@@ -50,6 +50,7 @@ def test_a_pushed_result_is_restored_and_its_metrics_are_identical(repository):
     whole = json.loads((place / storage.STATE / "verdicts" / sha[:12] / "verdict.json").read_text())
     assert whole["environment"]["recorded"] == whole["environment"]["present"] != {}
     assert whole["exit_code"] == 0
+    assert set(whole["ran"]) == {"evaluate@one", "evaluate@two"}
 
 
 @pytest.mark.slow

@@ -27,9 +27,13 @@ FILES = 40
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A repository with its running storage."""
-    with tiny.with_result(tmp_path_factory.mktemp("kills") / "tiny") as (place, _sha):
+    """A repository with its running storage, nothing of its graph run."""
+    place = tiny.make(tmp_path_factory.mktemp("kills") / "tiny")
+    try:
+        assert tiny.textgan(place, "storage", "start").returncode == 0
         yield place
+    finally:
+        assert tiny.textgan(place, "storage", "stop").returncode == 0
 
 
 def timed(command: list[str], place: Path) -> float:
