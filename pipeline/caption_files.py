@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from textgan.errors import UserError
+from textgan.facts.schema import VALUES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,9 @@ def read_pixels(path: Path) -> np.ndarray:  # uint8 [H,W,3]
 
 
 def measure_files(paths: Sequence[Path], kind: str | None) -> list[Claims]:
-    """What `measured` says of each file, with the shipped thresholds."""
+    """What `measured` says of each file, with the shipped thresholds. `kind` None: the classifier looks."""
+    if kind not in (None, *VALUES["kind"]):
+        raise UserError(f"--kind is {kind!r}; it must be {' or '.join(VALUES['kind'])}")
     from pipeline.captioners import Picture
     from pipeline.captioners.measured import MeasuredCaptioner
     from pipeline.captioners.probes import shipped_thresholds
@@ -69,8 +72,6 @@ def caption(
     from textgan.facts.wording import LANGUAGES, realise
     from textgan.seeds import derive_seed
 
-    if kind not in (None, "cat", "car"):
-        raise UserError(f"--kind is {kind!r}; it must be cat or car")
     for path, claims in zip(images, measure_files(images, kind), strict=True):
         print(path)
         if not claims.facts:

@@ -6,11 +6,15 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from textgan.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 CELL_PX, TEXT_PX, COLUMNS = 200, 66, 6
 RIGHT, WRONG, UNJUDGED = "#1a7f37", "#cf222e", "#24292f"
@@ -20,7 +24,8 @@ RIGHT, WRONG, UNJUDGED = "#1a7f37", "#cf222e", "#24292f"
 class Card:
     """One image, its caption, and whether its claims are right (None: not labelled)."""
 
-    image: Path | bytes
+    picture: Image.Image
+    """Upright, of at most CELL_PX."""
     caption: str
     verdict: bool | None
     note: str
@@ -37,16 +42,20 @@ def captions_sheet(
     """Draw images with their captions; with labels, say which claims are right."""
     from pipeline import caption_scores
 
+    if out.suffix.lower() != ".png" or not out.parent.is_dir():
+        raise UserError(f"--out is {out}; it must be a file that ends in .png, in a directory that is there")
     wanted = caption_scores.read_labels(labels) if labels else {}
     found = _from_dataset(directory, seed, limit) if (directory / "manifest.json").exists() else None
     if found is None:
         found = _from_files(directory, kind, seed, limit)
+    if wanted and not any(name in wanted for _picture, names, _facts, _text in found for name in names):
+        raise UserError(f"{labels}: none of its {len(wanted)} keys is among the images drawn from {directory}")
     cards, claims = [], []
-    for image, names, facts, text in found:
+    for picture, names, facts, text in found:
         accepted = next((wanted[name] for name in names if name in wanted), None)
         judged = {fact: facts[fact] in accepted[fact] for fact in facts if accepted is not None and fact in accepted}
         wrong = [f"{fact} {facts[fact]}" for fact, is_right in judged.items() if not is_right]
-        cards.append(Card(image, text or "(silent)", all(judged.values()) if judged else None, ", ".join(wrong)))
+        cards.append(Card(picture, text or "(silent)", all(judged.values()) if judged else None, ", ".join(wrong)))
         claims.append((names, facts))
     _draw(cards).save(out)
     print(f"{out}: {len(cards)} images")
@@ -54,12 +63,12 @@ def captions_sheet(
         print(caption_scores.table(caption_scores.score(claims, wanted)))
 
 
-Found = list[tuple[Path | bytes, tuple[str, ...], dict[str, str], str]]
-"""Image, the names it goes by in labels, facts, caption."""
+Found = list[tuple["Image.Image", tuple[str, ...], dict[str, str], str]]
+"""Picture, the names it goes by in labels, facts, caption."""
 
 
 def _from_files(directory: Path, kind: str | None, seed: int, limit: int) -> Found:
-    from pipeline.caption_files import measure_files, pictures_in
+    from pipeline.caption_files import measure_files, pictures_in, read_pixels
     from textgan.facts.wording import realise
     from textgan.seeds import derive_seed
 
@@ -68,7 +77,7 @@ def _from_files(directory: Path, kind: str | None, seed: int, limit: int) -> Fou
     for path, claims in zip(paths, measure_files(paths, kind), strict=True):
         facts = {fact.name: fact.value for fact in claims.facts}
         texts = realise(facts, "en", derive_seed(seed, "caption", "en", path.name), 1)
-        found.append((path, (path.stem, path.name), facts, texts[0] if texts else ""))
+        found.append((_thumbnail(read_pixels(path)), (path.stem, path.name), facts, texts[0] if texts else ""))
     return found
 
 
@@ -76,7 +85,8 @@ def _from_dataset(images: Path, seed: int, limit: int) -> Found:
     """The test split of data/images/D with data/captions/D."""
     from pyarrow import parquet
 
-    from pipeline.captions import OUT, members, shard_files
+    from pipeline import imaging
+    from pipeline.captions import MAX_PIXELS, OUT, members, shard_files
     from textgan.seeds import derive_seed
 
     rows = []
@@ -93,7 +103,7 @@ def _from_dataset(images: Path, seed: int, limit: int) -> Found:
         encoded |= {key: value for key, value in members(shard) if key in wanted}
     return [
         (
-            encoded[row["sample_key"]],
+            _thumbnail(imaging.decode(encoded[row["sample_key"]], MAX_PIXELS)),
             (row["sample_key"], row["lmdb_key"].decode("utf-8", "replace")),
             {fact["name"]: fact["value"] for fact in row["facts"]},
             row["captions_en"][0] if row["captions_en"] else "",
@@ -102,9 +112,16 @@ def _from_dataset(images: Path, seed: int, limit: int) -> Found:
     ]
 
 
-def _draw(cards: Sequence[Card]):  # type: ignore[no-untyped-def]  # -> PIL.Image.Image
-    import io
+def _thumbnail(pixels: np.ndarray) -> Image.Image:  # uint8 [H,W,3]
+    from PIL import Image
 
+    picture = Image.fromarray(pixels)
+    scale = CELL_PX / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _draw(cards: Sequence[Card]) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont
 
     rows = -(-len(cards) // COLUMNS)
@@ -112,11 +129,7 @@ def _draw(cards: Sequence[Card]):  # type: ignore[no-untyped-def]  # -> PIL.Imag
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for idx, card in enumerate(cards):
         x, y = idx % COLUMNS * (CELL_PX + 8), idx // COLUMNS * (CELL_PX + TEXT_PX)
-        with Image.open(card.image if isinstance(card.image, Path) else io.BytesIO(card.image)) as image:
-            picture = image.convert("RGB")
-        scale = CELL_PX / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (x + 4, y + 4))
+        sheet.paste(card.picture, (x + 4, y + 4))
         ink = UNJUDGED if card.verdict is None else RIGHT if card.verdict else WRONG
         lines = textwrap.wrap(card.caption, 34)[:3]
         lines += textwrap.wrap(f"wrong: {card.note}", 34)[:1] if card.note else []
