@@ -67,6 +67,7 @@ SUMMARIES = {
     "publish": "this commit's result as an immutable release in the storage",
     "releases": "list the releases of the storage, or check one",
     "fetch-release": "a release as a directory, every file verified",
+    "verify-extractor": "do Inception's weights give the published values here?",
     "compare": "metrics, curves and grids of two commits side by side",
     "share": "a short-lived URL for one file of a release",
     "lineage": "which data, parameters, code and commit made a file",

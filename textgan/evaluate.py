@@ -22,14 +22,16 @@ from textgan.files import publishing, write_json
 from textgan.metrics import beyond, fingerprints
 from textgan.metrics.features import Extractor, Images, LiteExtractor, PatchExtractor, extract_together
 from textgan.metrics.fingerprints import Prints
+from textgan.metrics.full import full_distance
 from textgan.metrics.kernel import MIN_IMAGES
-from textgan.metrics.listening import Metrics, agreement_numbers, retrieval_numbers
+from textgan.metrics.listening import Metrics, agreement_numbers, clip_numbers, retrieval_numbers
 from textgan.metrics.matcher import MatcherBackbone
 from textgan.metrics.measuring import measurer_of
 from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full
 from textgan.metrics.sheets import Sheets
-from textgan.metrics.splits import Split, read_split, read_thumbnails
+from textgan.metrics.splits import Split, manifest_of, read_split, read_thumbnails
 from textgan.metrics.suite import References, image_numbers
+from textgan.metrics.supplied import ClipExtractor, InceptionExtractor, load_supplied
 from textgan.params import DatasetParams
 from textgan.sampling import Snapshot, generate, load_snapshot
 from textgan.seeds import derive_seed
@@ -66,6 +68,7 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     test = read_split(name, "test", settings.num_images, settings.seed)
     train = read_split(name, "train", settings.num_images, derive_seed(settings.seed, "floor"))
     check(snapshot, vocabulary, test, train, params)
+    supplied = load_supplied(settings.weights or {})
     sheets = Sheets(out)
 
     prompts = of_split(test, settings.seed)
@@ -77,13 +80,15 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     for images, what in ((test.images, "test images"), (fake, "generated images")):
         extract_together(images, both, what)
     against = {**fingerprints.real(test.images), "prompts_of": fingerprints.asked(prompts)}
-    for extractor in (lite, PatchExtractor(train.images)):
+    extractors: list[Extractor] = [lite, PatchExtractor(train.images), *supplied]
+    for extractor in extractors:
         found = image_numbers(references, fake, extractor, settings.seed)
         numbers += found
         names = [number.name for number in found]
         prints.add(extractor.name, names, fake, **against, **fingerprints.extractor(extractor))
     metrics: Metrics = {number.name: number.value for number in numbers}
 
+    further = further_numbers(name, snapshot, supplied, test, fake, prompts, params, metrics, prints)
     asked = _asked(params, vocabulary, test)
     pictures = sample(snapshot, asked)
     measurer = measurer_of(params.captions.captioner)
@@ -106,7 +111,7 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     sheets.tiles("real", test.images[shown])
     kinds = [asked.facts[place].get("kind", "") for place in grid]
     thumbnails = read_thumbnails(name, "train", THUMBNAILS, derive_seed(settings.seed, "floor"), THUMBNAIL_PX)
-    further: dict[str, Any] = {
+    further |= {
         "memorisation": {
             **beyond.copies(references, fake, lite, sheets),
             "pixels": beyond.copied_pixels(fake, test.images, thumbnails, len(thumbnails) < THUMBNAILS),
@@ -142,9 +147,41 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
         "retrieval": retrieval,
         "sheets": sheets.index,
         "grid_seeds": seeds,
-        "not_computed": not_computed,
         **further,
+        "not_computed": not_computed | further["not_computed"],
     }
+
+
+def further_numbers(
+    name: str,
+    snapshot: Snapshot,
+    supplied: list[Extractor],
+    test: Split,
+    fake: Images,
+    prompts: Prompts,
+    params: DatasetParams,
+    metrics: Metrics,
+    prints: Prints,
+) -> dict[str, Any]:
+    """What only supplied weights give: fid50k_full, and CLIP score."""
+    settings = params.evaluate
+    found: dict[str, Any] = {"full": None, "clip": None, "reference": [], "not_computed": {}}
+    for extractor in supplied:
+        if isinstance(extractor, InceptionExtractor):
+            found["reference"] = [{**asdict(check), "holds": check.holds} for check in extractor.reference]
+            full = full_distance(name, snapshot, extractor, settings.full_images, settings.seed)
+            found["full"], metrics[full["name"]] = full, full["value"]
+            made: dict[str, Any] = {key: full[key] for key in ("real_images", "generated_images")}
+            shards = [shard["sha256"] for shard in manifest_of(name)["splits"]["train"]["shards"]]
+            made |= {"shards": shards, fingerprints.GENERATED: "streamed, not kept"}
+            prints.add("full", [full["name"]], fake, **made, **fingerprints.extractor(extractor))
+        if isinstance(extractor, ClipExtractor):
+            before = set(metrics)
+            found["clip"], reason = clip_numbers(extractor, test, fake, prompts, settings.seed, metrics)
+            found["not_computed"] |= reason
+            said = {**fingerprints.real(test.images), **fingerprints.asked(prompts)}
+            prints.add("clip", sorted(set(metrics) - before), fake, **said, **fingerprints.extractor(extractor))
+    return found
 
 
 def keep_records(name: str, model: Path, out: Path) -> None:

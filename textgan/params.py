@@ -17,6 +17,8 @@ from typing import Any, Literal
 from textgan.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+SUPPLIED = ("clip", "dinov2", "inception")
+"""Extractors whose weights come from the user."""
 
 
 def rule(holds: bool, key: str, value: Any, must: str) -> None:
@@ -242,6 +244,19 @@ class MatcherParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsParams:
+    """A file of weights that comes from the user: nothing is downloaded, and another file is refused."""
+
+    path: str
+    """Of the file, or of a directory with config.json and model.safetensors."""
+    sha256: str
+
+    def __post_init__(self) -> None:
+        digits = len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef")
+        rule(digits, "sha256", self.sha256, "64 hex digits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateParams:
     """What is measured on a snapshot."""
 
@@ -254,8 +269,15 @@ class EvaluateParams:
     """Pictures whose facts are measured again."""
     grid_prompts: int
     grid_seeds: int
+    weights: dict[str, WeightsParams] | None = None
+    """Of further extractors, by name."""
+    full_images: int = 50_000
+    """Generated images of fid50k_full, against the whole train split; only where inception is among the weights."""
 
     def __post_init__(self) -> None:
+        for name in self.weights or {}:
+            rule(name in SUPPLIED, "weights", name, f"one of {', '.join(SUPPLIED)}")
+        rule(self.full_images >= 32, "full_images", self.full_images, "at least 32")
         rule(self.num_images >= 2, "num_images", self.num_images, "at least 2")
         rule(self.agreement_images >= 2, "agreement_images", self.agreement_images, "at least 2")
         rule(1 <= self.grid_prompts <= 32, "grid_prompts", self.grid_prompts, "between 1 and 32")

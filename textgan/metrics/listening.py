@@ -13,6 +13,8 @@ from textgan.files import sha256_file
 from textgan.metrics import beyond
 from textgan.metrics.agreement import agreement, all_right
 from textgan.metrics.features import Images
+from textgan.metrics.intervals import mean_interval
+from textgan.metrics.kernel import MIN_IMAGES
 from textgan.metrics.matcher import MatcherBackbone, image_vectors, load_matcher, text_vectors
 from textgan.metrics.measuring import Measurer
 from textgan.metrics.prompts import Prompts
@@ -20,6 +22,7 @@ from textgan.metrics.retrieval import r_precision, why_not
 from textgan.metrics.sheets import Sheets
 from textgan.metrics.splits import Split
 from textgan.metrics.suite import count_name
+from textgan.metrics.supplied import ClipExtractor, clip_scores
 from textgan.params import DatasetParams
 from textgan.seeds import derive_seed
 
@@ -107,3 +110,26 @@ def retrieval_numbers(
         "matcher_sha256": sha256_file(directory / "matcher.safetensors"),
         **{key: asdict(value) for key, value in results.items()},
     }, {}
+
+
+def clip_numbers(
+    clip: ClipExtractor, test: Split, fake: Images, prompts: Prompts, seed: int, metrics: Metrics
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """CLIP score of the English prompts, between that of real pairs and that of shuffled ones."""
+    places = [place for place, language in enumerate(prompts.languages) if language == "en"]
+    if len(places) < MIN_IMAGES:
+        return None, {"clip_score": f"CLIP reads English; {len(places)} prompts are, {MIN_IMAGES} are needed."}
+    name = f"clip_score{count_name(len(places))}_test"
+    texts = [prompts.texts[place] for place in places]
+    other = np.random.default_rng(derive_seed(seed, "shuffle", "clip")).permutation(len(places))
+    pairs = {
+        "generated": (fake[places], texts),
+        "real": (test.images[places], texts),
+        "shuffled": (fake[places], [texts[place] for place in other]),
+    }
+    found = {
+        key: asdict(mean_interval(clip_scores(clip, images, said, f"{key} pairs"), seed, "clip"))
+        for key, (images, said) in pairs.items()
+    }
+    metrics[name], metrics[f"{name}_shuffled"] = found["generated"]["value"], found["shuffled"]["value"]
+    return {"name": name, "pictures": len(places), **found}, {}

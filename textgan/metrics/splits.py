@@ -50,7 +50,7 @@ def read_split(dataset: str, split: str, count: int | None, seed: int, data: Pat
     Raises UserError where the split is empty, and where pairs and images are not of the same samples.
     """
     images, rows = [], []
-    for picture, row in _samples(dataset, split, count, seed, data):
+    for picture, row in samples(dataset, split, count, seed, data):
         images.append(np.asarray(picture, dtype=np.uint8))
         rows.append(row)
     return Split(
@@ -65,7 +65,7 @@ def read_split(dataset: str, split: str, count: int | None, seed: int, data: Pat
 
 def read_thumbnails(dataset: str, split: str, count: int, seed: int, px: int, data: Path = DATA) -> Images:
     """The images alone, reduced by area to px x px while they are read: many fit where whole ones would not."""
-    return np.stack([thumbnail(picture, px) for picture, _ in _samples(dataset, split, count, seed, data)])
+    return np.stack([thumbnail(picture, px) for picture, _ in samples(dataset, split, count, seed, data)])
 
 
 def thumbnail(picture: Image.Image, px: int) -> Images:  # -> [px,px,3]
@@ -73,15 +73,12 @@ def thumbnail(picture: Image.Image, px: int) -> Images:  # -> [px,px,3]
     return np.asarray(picture.resize((px, px), Image.Resampling.BOX), dtype=np.uint8)
 
 
-def _samples(dataset: str, split: str, count: int | None, seed: int, data: Path) -> Iterator[tuple[Image.Image, Any]]:
+def samples(
+    dataset: str, split: str, count: int | None, seed: int, data: Path = DATA
+) -> Iterator[tuple[Image.Image, Any]]:
     """(RGB picture, row of the pairs) of the chosen samples, in the order of the shards."""
     directory = data / "images" / dataset
-    try:
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{directory}/manifest.json: no such file; the stage images writes it") from None
-    shards = [shard["name"] for shard in manifest["splits"].get(split, {}).get("shards", [])]
-    tables = [pd.read_parquet(data / "pairs" / dataset / f"{Path(name).stem}.parquet") for name in shards]
+    shards, tables = _tables(dataset, split, data)
     keys = [key for table in tables for key in table["sample_key"]]
     if not keys:
         raise UserError(
@@ -104,3 +101,25 @@ def _samples(dataset: str, split: str, count: int | None, seed: int, data: Path)
                         yield picture.convert("RGB"), row
                     progress.update()
     progress.close()
+
+
+def read_captions(dataset: str, split: str, data: Path = DATA) -> list[list[int]]:
+    """Token ids of every caption of a split."""
+    _, tables = _tables(dataset, split, data)
+    return [list(map(int, ids)) for table in tables for rows in table["token_ids"] for ids in rows]
+
+
+def manifest_of(dataset: str, data: Path = DATA) -> dict[str, Any]:
+    """The manifest of the image shards."""
+    file = data / "images" / dataset / "manifest.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; the stage images writes it") from None
+
+
+def _tables(dataset: str, split: str, data: Path) -> tuple[list[str], list[pd.DataFrame]]:
+    """Shards of a split and their pairs."""
+    manifest = manifest_of(dataset, data)
+    shards = [shard["name"] for shard in manifest["splits"].get(split, {}).get("shards", [])]
+    return shards, [pd.read_parquet(data / "pairs" / dataset / f"{Path(name).stem}.parquet") for name in shards]

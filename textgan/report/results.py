@@ -18,7 +18,15 @@ LABELS = {
     "precision": "Precision",
     "density": "Density",
 }
-EXTRACTORS = {"lite2": "EfficientNet-Lite2", "patches8": "whitened 8×8 patches"}
+"""Of metrics."""
+EXTRACTORS = {
+    "lite2": "EfficientNet-Lite2",
+    "patches8": "whitened 8×8 patches",
+    "inception": "Inception, as in published FID numbers",
+    "inception_unverified": "Inception, unverified: published values were not reproduced with these weights",
+    "dinov2": "DINOv2",
+    "clip": "CLIP",
+}
 
 
 @dataclass(frozen=True, slots=True)
