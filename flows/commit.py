@@ -158,6 +158,27 @@ def _why_stale(entries: list[Any]) -> str:
     return ""
 
 
+def changed_params(recorded: dict[str, Any], params: dict[str, Any]) -> str:
+    """The first parameter that is not what dvc.lock recorded, with both values; empty where there is none.
+
+    `recorded`: {dotted key: value}, as dvc.lock has them; `params`: the whole parsed params.yaml.
+    """
+    for key, before in recorded.items():
+        now: Any = params
+        for part in key.split("."):
+            now = now.get(part) if isinstance(now, dict) else None
+        if now != before:
+            return _first_difference(key, before, now)
+    return ""
+
+
+def _first_difference(key: str, before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        name = min(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        return _first_difference(f"{key}.{name}", before.get(name), now.get(name))
+    return f"{key} is {now!r}, dvc.lock recorded {before!r}"
+
+
 def dvc_hash(path: Path) -> tuple[str, int]:
     """DVC's own hash of a file or directory, computed without DVC, and its size in bytes.
 

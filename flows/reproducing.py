@@ -199,6 +199,9 @@ class Reproduction:
     def _with_stale(self, rows: list[Row]) -> list[Row]:
         """Stages whose recorded code or parameters are not those of the commit: its lock is not of this commit."""
         stale = commit.stale_stages(self.tree, self.python, self._environment(), self.stages)
+        for name in stale:
+            changed = commit.changed_params(self.lock[name].get("params", {}).get("params.yaml", {}), self.params)
+            stale[name] = f"params.yaml: {changed}" if changed else stale[name]
         return [
             Row(row.name, DIFFERENT, stale[row.name]) if row.name in stale and row.verdict == RESTORED else row
             for row in rows

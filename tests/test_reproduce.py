@@ -85,6 +85,7 @@ def test_tampered_parameters_are_found_and_the_stage_is_named(repository):
     tiny.commit(place, "mended")
     assert done.returncode == 1
     assert "first@one" in done.stdout.splitlines()[-2]
+    assert re.search(r"first@one +different: params.yaml: draw.one.seed is 9, dvc.lock recorded 1$", done.stdout, re.M)
     assert verdict_of(place, sha)["stages"]["first@two"] == RESTORED
 
 
@@ -284,6 +285,18 @@ def test_our_hash_of_a_directory_is_dvcs(tiny_repository):
     with Repo(str(tiny_repository)) as repo:
         [stage] = repo.add("out/tree")
         assert commit.dvc_hash(directory)[0] == stage.outs[0].hash_info.value
+
+
+def test_a_changed_parameter_is_named_with_both_values():
+    """As deep as it lies; what is gone, and what was added, too."""
+    recorded = {"draw.d": {"seed": 1, "images": 2}, "datasets.d.train": {"optimiser": {"lr": 0.1}, "total_kimg": 3}}
+    params = {"draw": {"d": {"seed": 1, "images": 2}}, "datasets": {"d": {"train": {"optimiser": {"lr": 0.1}}}}}
+    train = params["datasets"]["d"]["train"]
+    assert commit.changed_params(recorded, params) == "datasets.d.train.total_kimg is None, dvc.lock recorded 3"
+    train["total_kimg"] = 3
+    assert commit.changed_params(recorded, params) == ""
+    train["optimiser"] = {"lr": 0.2}
+    assert commit.changed_params(recorded, params) == "datasets.d.train.optimiser.lr is 0.2, dvc.lock recorded 0.1"
 
 
 def test_metrics_are_identical_close_or_different():
