@@ -8,6 +8,7 @@ Reads models/D, models/D-matcher, data/images/D, data/pairs/D; writes data/evalu
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -91,14 +92,14 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     further = further_numbers(name, snapshot, supplied, test, fake, prompts, params, metrics, prints)
     asked = _asked(params, vocabulary, test)
     pictures = sample(snapshot, asked)
-    measurer = measurer_of(params.captions.captioner)
-    agreed, not_computed = agreement_numbers(asked, pictures, test, measurer, params, metrics, sheets)
+    measurer, reason = measurer_of(name, params.captions, caption_sources(name))
+    agreed, not_computed = agreement_numbers(asked, pictures, test, measurer, reason, params, metrics, sheets)
     names = [metric for metric in metrics if metric.startswith("agreement_")]
     said = {"measurer": measurer.name if measurer else None, **fingerprints.asked(asked)}
     prints.add("agreement", names, pictures, **said)
     matcher = Path("models") / f"{name}-matcher"
-    retrieval, reason = retrieval_numbers(matcher, test, fake, prompts, settings.seed, metrics)
-    not_computed |= reason
+    retrieval, why_not = retrieval_numbers(matcher, test, fake, prompts, settings.seed, metrics)
+    not_computed |= why_not
     names = [metric for metric in metrics if metric.startswith("r_precision")]
     prints.add("retrieval", names, fake, **against, **fingerprints.weights(matcher / "matcher.safetensors"))
 
@@ -182,6 +183,15 @@ def further_numbers(
             said = {**fingerprints.real(test.images), **fingerprints.asked(prompts)}
             prints.add("clip", sorted(set(metrics) - before), fake, **said, **fingerprints.extractor(extractor))
     return found
+
+
+def caption_sources(name: str) -> list[str]:
+    """Where the facts of the captions come from, as the stage captions counted them."""
+    file = Path("data/captions") / name / "metrics.json"
+    try:
+        return list(json.loads(file.read_text(encoding="utf-8"))["sources"])
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; the stage captions writes it") from None
 
 
 def keep_records(name: str, model: Path, out: Path) -> None:

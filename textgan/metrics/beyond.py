@@ -149,7 +149,7 @@ def words_apart(
     both = zip(wanted, measured, strict=True)
     changed_right = float(np.mean([seen.get("colour") == facts["colour"] for facts, seen in both]))
     kept = {}
-    for name in KEPT_BY_WORDS:
+    for name in (one for one in KEPT_BY_WORDS if any(one in seen for seen in measured)):
         shares = []
         for group in sorted(set(groups)):
             values = [seen.get(name) for seen, own in zip(measured, groups, strict=True) if own == group]

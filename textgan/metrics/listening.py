@@ -29,7 +29,6 @@ from textgan.seeds import derive_seed
 Metrics = dict[str, float | None]
 REAL_MEASURED = 300
 """Real test pictures measured too: what the measurer gets right at best."""
-WHY_NO_AGREEMENT = "Agreement needs a measurer of generated pictures; there is one for drawn pictures, none for photos."
 MAIN_FACTS = ("kind", "colour", "background", "side")
 
 
@@ -43,16 +42,20 @@ def agreement_numbers(
     pictures: Images,
     test: Split,
     measurer: Measurer | None,
+    reason: str,
     params: DatasetParams,
     metrics: Metrics,
     sheets: Sheets,
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """Facts of the pictures measured again, against the prompts; metrics get one number a fact and its control."""
+    """Facts of the pictures measured again, against the prompts; metrics get one number a fact and its control.
+
+    `reason` says why there is no measurer, where there is none.
+    """
     protocol, seed = params.evaluate.prompts, params.evaluate.seed
     suffix = f"{count_name(len(asked))}_{protocol}"
     if measurer is None:
         metrics[f"agreement_colour_{suffix}"] = None
-        return None, {f"agreement_*_{suffix}": WHY_NO_AGREEMENT}
+        return None, {f"agreement_*_{suffix}": reason}
     measured = measurer.measure(pictures)
     places = test.drawn(REAL_MEASURED, seed, "measured")
     real = measurer.measure(test.images[places])
@@ -75,7 +78,8 @@ def agreement_numbers(
         "measurer": measurer.name,
         "pictures": len(asked),
         "facts": [asdict(fact) for fact in facts],
-        "main_facts": list(MAIN_FACTS),
+        "main_facts": [name for name in MAIN_FACTS if name in {fact.name for fact in facts}],
+        "caveat": measurer.caveat,
         "main_all_right": asdict(all_right(wanted, measured, MAIN_FACTS)),
         "real": {fact.name: {**asdict(fact.matched), "count": fact.count} for fact in truth},
         "never_measured": sorted({name for facts in asked.facts for name in facts} - said),
