@@ -8,6 +8,7 @@ PREFECT_API_DATABASE_CONNECTION_URL (Postgres) and PREFECT_API_URL in the enviro
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -200,12 +201,14 @@ def check_answers() -> None:
 def _ask(url: str, body: dict[str, Any] | None = None) -> Any:
     """A question to the server's API that is a POST."""
     head = {"Content-Type": "application/json"}
+    if auth := os.environ.get("PREFECT_API_AUTH_STRING"):
+        head["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
     request = urllib.request.Request(url, json.dumps(body or {}).encode(), head, method="POST")
     try:  # an http address, which was asked for its health before
         with urllib.request.urlopen(request, timeout=30) as reply:  # nosec B310
             return json.loads(reply.read())
     except urllib.error.HTTPError as error:
-        raise UserError(f"{url}: {error.code} {error.reason}; `make server` makes what is missing") from None
+        raise UserError(f"{url}: {error.code} {error.reason}") from None
 
 
 def _healthy(url: str) -> bool:
