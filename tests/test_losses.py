@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss
+from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss, pixel_loss
 
 REAL, FAKE = torch.tensor([-2.0, -0.5, 0.0, 3.0]), torch.tensor([1.5, -0.25, 0.0, -4.0])
 
@@ -70,3 +70,13 @@ def test_pair_loss_is_the_mean_over_levels_and_moves_the_picture_alone():
     loss.sum().backward()
     assert all(level.grad is None for level in real)
     assert all(level.grad is not None for level in fake)
+
+
+def test_pixel_loss_sees_masses_and_no_outlines():
+    """A checkerboard of single pixels is grey to it; a patch of four by four is not."""
+    grey, fine = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+    fine[..., ::2, ::2] = fine[..., 1::2, 1::2] = -1
+    assert pixel_loss(fine, grey).item() == 0
+    coarse = grey.clone()
+    coarse[..., :4, :4] = 1
+    assert pixel_loss(coarse, grey).item() == 0.25

@@ -182,7 +182,9 @@ class TrainParams:
     g_choice: float
     """Weight, in G, of the same for generated images: the mismatch term in G."""
     g_pair: float = 0.0
-    """Weight, in G, of the distance in D's features to the real image of the same caption: shapes get filled soon."""
+    """Weight, in G, of the distance in D's features to the real image of the same caption: shapes come soon."""
+    g_pixels: float = 0.0
+    """Weight, in G, of the distance to that image in pixels at a quarter of the size: shapes get filled."""
     captions: Literal["matched", "shuffled", "none"]
     """shuffled: every image gets another's caption; none: an empty one (ablations)."""
     r1_gamma: float
@@ -207,9 +209,9 @@ class TrainParams:
     def __post_init__(self) -> None:
         for key in ("total_kimg", "g_lr", "d_lr", "tick_kimg", "checkpoint_kimg"):
             rule(getattr(self, key) > 0, key, getattr(self, key), "above 0")
-        for key in ("ema_kimg", "text_kimg", "select_kimg", "cache_mb", "d_choice", "g_choice", "g_pair"):
+        for key in ("ema_kimg", "text_kimg", "select_kimg", "cache_mb", "d_choice", "g_choice"):
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
-        for key in ("r1_gamma", "r2_gamma"):
+        for key in ("g_pair", "g_pixels", "r1_gamma", "r2_gamma"):
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
         for key in ("beta1", "beta2"):
             rule(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")

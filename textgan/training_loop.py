@@ -15,7 +15,7 @@ from textgan import distributed
 from textgan.augment import augment, draw_augmentation
 from textgan.ema import ema_beta, update_ema
 from textgan.errors import UserError
-from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss
+from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss, pixel_loss
 from textgan.networks.build import Networks
 from textgan.networks.judgement import Judgement
 from textgan.optimisers import build_optimiser, learning_rate, set_learning_rate
@@ -77,8 +77,8 @@ class RealFeatures:
         self.images = data.images
         self.kept: list[Tensor] | None = None
         with torch.no_grad():
-            networks.D.calibrate(self._load(torch.arange(min(len(data), 256))))
-            probe = networks.D.features(self._load(torch.arange(1)))
+            networks.D.calibrate(self.images_at(torch.arange(min(len(data), 256))))
+            probe = networks.D.features(self.images_at(torch.arange(1)))
             self.bytes = len(data) * sum(level.numel() for level in probe) * 2
             if params.architecture == "projected" and params.augment == "none" and self.bytes <= params.cache_mb << 20:
                 self.kept = [
@@ -88,11 +88,13 @@ class RealFeatures:
                     for level in probe
                 ]
                 for first in range(0, len(data), FEATURE_CHUNK):
-                    levels = networks.D.features(self._load(torch.arange(first, min(first + FEATURE_CHUNK, len(data)))))
+                    chunk = torch.arange(first, min(first + FEATURE_CHUNK, len(data)))
+                    levels = networks.D.features(self.images_at(chunk))
                     for kept, level in zip(self.kept, levels, strict=True):
                         kept[first : first + FEATURE_CHUNK] = level
 
-    def _load(self, index: Tensor) -> Tensor:  # [N] -> [N,3,H,W] in [-1,1]
+    def images_at(self, index: Tensor) -> Tensor:  # [N] -> [N,3,H,W] in [-1,1]
+        """The images themselves."""
         return self.images[index].to(self.device).float() / 127.5 - 1
 
     def __call__(self, index: Tensor, numbers: Tensor) -> list[Tensor]:
@@ -101,7 +103,7 @@ class RealFeatures:
             index = index.to(self.device)
             return [level[index].float().contiguous(memory_format=torch.channels_last) for level in self.kept]
         with torch.no_grad():
-            return self.D.features(augment(self._load(index), self.policy, numbers))
+            return self.D.features(augment(self.images_at(index), self.policy, numbers))
 
 
 def run_loop(
@@ -205,16 +207,22 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
         g_loss = objective.g(fake_now.patches, fake_now.patches).mean(dim=1)
         g_loss = g_loss + objective.g(fake_logits, fake_logits).mean(dim=1)
     fake_choice, fake_choice_right = _choice(fake_now, c, batch, part)
-    pair = pair_loss(fake_features, seen_real)
+    g_total = g_loss + params.g_choice * fake_choice
+    distances = {}  # to the real image of the same caption
+    if params.g_pair > 0:
+        distances["pair_loss"] = pair_loss(fake_features, seen_real)
+        g_total = g_total + params.g_pair * distances["pair_loss"]
+    if params.g_pixels > 0:
+        distances["pixel_loss"] = pixel_loss(fake_images, real_features.images_at(batch.index[part]))
+        g_total = g_total + params.g_pixels * distances["pixel_loss"]
     training.G_opt.zero_grad(set_to_none=True)
-    (g_loss + params.g_choice * fake_choice + params.g_pair * pair).mean().backward()
+    g_total.mean().backward()
     networks.D.requires_grad_(True).train()
     _step(training, training.G_opt, networks.G.parameters())
     return _reported(
         {
             "d_loss": d_loss,
             "g_loss": g_loss,
-            "pair_loss": pair,
             "choice_loss": choice,
             "choice_right": choice_right,
             "fake_choice_right": fake_choice_right,
@@ -222,6 +230,7 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
             "fake_logits": fake.patches,
             "real_matched_logits": real_matched,
             "fake_matched_logits": fake_matched,
+            **distances,
         }
     )
 
