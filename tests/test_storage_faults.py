@@ -202,13 +202,13 @@ def test_a_connection_that_is_cut_between_two_blocks(first, second):
         one = known(second)
         one.endpoint = proxy.endpoint
         remote.write_dvc_config(one, second)
-        pushes = [dvc(second, "push", "out/many.dvc").returncode for _ in range(4)]
-        assert pushes[-1] == 0 and proxy.cuts == 0
+        assert any(dvc(second, "push", "out/many.dvc").returncode == 0 for _ in range(4))
+        assert proxy.cuts == 0
         shutil.rmtree(out)
         shutil.rmtree(second / ".dvc" / "cache")
         proxy.cuts = 6
-        pulls = [dvc(second, "pull", "out/many.dvc").returncode for _ in range(4)]
-        assert pulls[-1] == 0 and proxy.cuts == 0
+        assert any(dvc(second, "pull", "out/many.dvc").returncode == 0 for _ in range(4))
+        assert proxy.cuts == 0
         assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
     finally:
         proxy.listener.close()
