@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,24 @@ def test_the_exit_code_is_0_only_where_every_package_was_looked_up(
     assert audit.main() == code
     captured = capsys.readouterr()
     assert words in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("torch.load(path)", "B614"),
+        ("pickle.loads(path)", "B301"),
+        ("tarfile.open(path).extractall(path)", "B202"),
+        ("subprocess.run(path, shell=True)", "B602"),
+        ("torch.load(path, weights_only=True)", ""),
+    ],
+)
+def test_make_lint_refuses_what_the_security_page_says_it_refuses(tmp_path, line, rule):
+    """By the options of the Makefile and the settings of pyproject.toml."""
+    pytest.importorskip("bandit")
+    file = tmp_path / "file.py"
+    file.write_text(f"import pickle\nimport subprocess\nimport tarfile\nimport torch\n\n\ndef f(path):\n    {line}\n")
+    options = ["-q", "-ll", "-c", str(SCRIPT.parents[1] / "pyproject.toml"), "-f", "json"]
+    done = subprocess.run([sys.executable, "-m", "bandit", *options, str(file)], capture_output=True, text=True)
+    found = [result["test_id"] for result in json.loads(done.stdout)["results"]]
+    assert found == ([rule] if rule else []) and done.returncode == bool(rule)
