@@ -103,7 +103,7 @@ def _only_missing(why: list[Any]) -> bool:
     changes = [
         state for entry in why if isinstance(entry, dict) for states in entry.values() for state in states.values()
     ]
-    return all(isinstance(entry, dict) for entry in why) and set(changes) <= {"deleted", "not in cache"}
+    return all(isinstance(entry, dict) for entry in why) and all(one in ("deleted", "not in cache") for one in changes)
 
 
 def _name(stage: Any) -> str:

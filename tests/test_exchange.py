@@ -71,6 +71,16 @@ def test_what_was_made_of_another_input_is_stale_though_it_is_missing(machines):
     assert "middle@one" in graph.read(cpu, ["middle@one"], CPU).to_run()
 
 
+def test_a_changed_parameter_makes_a_stage_stale_where_another_machine_runs_some(machines):
+    """DVC names changed parameters in a mapping of their own."""
+    cpu, _ = machines
+    dvc(cpu, "repro", "-q", "first@one")
+    params = yaml.safe_load((cpu / "params.yaml").read_text())
+    params["draw"]["one"]["seed"] = 77
+    (cpu / "params.yaml").write_text(yaml.safe_dump(params))
+    assert graph.read(cpu, ["first@one"], CPU).to_run() == ["first@one"]
+
+
 def test_merging_takes_one_stage_and_leaves_the_rest(machines):
     cpu, _ = machines
     mine = {"schema": "2.0", "stages": {"a": {"cmd": "a"}, "b": {"cmd": "old"}}}
