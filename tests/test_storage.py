@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -51,6 +52,31 @@ def test_starting_twice_keeps_the_server_and_its_address(first):
     after = storage.ensure_started()
     assert after == before
     assert seaweed.running(storage.PLACE) == process
+
+
+@pytest.mark.slow
+def test_two_starts_at_once_make_one_server(tmp_path):
+    """And both are told its address."""
+    (tmp_path / ".dvc").mkdir()
+    command = [sys.executable, "-m", "textgan.cli", "storage", "start"]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        said = {process.communicate(timeout=120)[0] for process in both}
+        assert [process.returncode for process in both] == [0, 0] and len(said) == 1
+        servers = [
+            one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or ())
+        ]
+        assert len(servers) == 1
+    finally:
+        assert seaweed.stop(tmp_path / storage.PLACE)
+
+
+def test_ports_stay_unless_somebody_has_taken_one(tmp_path):
+    """Addresses are kept from start to start; a port of another process is left to it."""
+    ports = seaweed._ports(tmp_path)
+    assert len(set(ports.values())) == len(ports) and seaweed._ports(tmp_path) == ports
+    with socket.create_server(("127.0.0.1", ports["s3"])):
+        assert ports["s3"] not in seaweed._ports(tmp_path).values()
 
 
 def test_it_listens_on_loopback_only(first):
