@@ -1,9 +1,11 @@
 """Fit the photo probes and choose their thresholds: on one half of labelled photos, reported on the other.
 
-    TEXTGAN_LSUN_ROOT=... python -m benchmarks.choose_caption_thresholds [--cache FILE.npz] [--write]
+    TEXTGAN_LSUN_ROOT=... python -m benchmarks.choose_caption_thresholds [--cache FILE.npz] [--only FACT]... [--write]
 
-The root holds the exports `cat` and `car` with `labels-cat.csv` and `labels-car.csv`. Every photo is seen twice: whole,
-and as a 64-pixel centre crop, because shards may be that small. On half A the probe is cross-validated, and the
+The root holds the exports `cat` and `car` with `labels-cat.csv` and `labels-car.csv`; beside this file stand labels of
+240 more cars (`labels-car-more.csv`: drawn by hash from what is neither labelled nor of the test split, judged by eye
+from 220-pixel thumbnails). Every photo is seen twice: whole, and as a 64-pixel centre crop, because shards may be that
+small. On half A the probe is cross-validated, and the
 threshold is the lowest at which it is right in TARGET of what it says; half B then scores the probe
 fitted on A at that threshold: an honest estimate for half the labels. The shipped probes (`--write`) are fitted on both
 halves, with thresholds cross-validated on both; scoring them with the same label files flatters them.
@@ -14,11 +16,12 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedKFold
 
 from pipeline import imaging
 from pipeline.caption_scores import COLUMNS, SYNONYMS, Labels, Score, read_labels, table, wilson
@@ -36,8 +39,15 @@ FACTS = {
     "cat": ("colour", "pattern", "framing", "side", "background_tone", "light"),
     "car": ("colour", "body", "background_tone", "light"),
 }
-TARGET = 0.94
-"""Share of right claims asked for in cross-validation: above the 0.9 promised, because it is an optimum of many."""
+ALL = frozenset(f"{kind}/{fact}" for kind, facts in FACTS.items() for fact in facts)
+MORE = {"car": [Path(__file__).with_name("labels-car-more.csv")]}
+LOOSE = {("car", "colour")}
+"""Facts with borders so loose, and labels enough, that every accepted name teaches."""
+OTHERS = 0.4
+"""Weight of the other accepted names of a photo together; the first-named one has the rest."""
+TARGET, TARGET_LOOSE = 0.94, 0.93
+"""Share of right claims asked for in cross-validation: above the 0.9 promised, because it is an optimum of many. The
+second is for the facts with more labels, of which the optimum flatters less."""
 LOW, HALF_B = 0.8, 0.88
 """A fact is not said whose cross-validated Wilson lower bound is below the first, or whose precision on half B,
 where half A found a threshold at all, is below the second."""
@@ -66,16 +76,17 @@ def gather(root: Path, kind: str, labels: Labels) -> np.ndarray:  # -> [photos,2
     return np.array(rows, np.float32)
 
 
-def fit(found: np.ndarray, values: np.ndarray) -> probes.Probe:  # [N,E], [N]
+def fit(found: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> probes.Probe:  # [N,E], [N], [N]
     """A probe on raw evidence: standardisation is folded into its weights. Values too rare to learn are left out."""
     names, counts = np.unique(values, return_counts=True)
     common = np.isin(values, names[counts >= 2 * MIN_CLASS])  # each photo is there twice
     found, values = found[common], values[common]
+    weights = None if weights is None else weights[common]
     if len(set(values)) < 2:  # nothing to tell apart: always the one value
         return probes.Probe((str(values[0]),), np.zeros((found.shape[1], 1)), np.zeros(1))
     mean, deviation = found.mean(0), found.std(0) + 1e-3
     scale = np.where(np.arange(found.shape[1]) < 1280, 1.0, COLOUR_WEIGHT) / deviation
-    model = LogisticRegression(C=STRENGTH, max_iter=400).fit((found - mean) * scale, values)
+    model = LogisticRegression(C=STRENGTH, max_iter=400).fit((found - mean) * scale, values, weights)
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # one row: the log odds of the second class
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
@@ -83,95 +94,129 @@ def fit(found: np.ndarray, values: np.ndarray) -> probes.Probe:  # [N,E], [N]
     return probes.Probe(tuple(map(str, model.classes_)), weight, bias - mean @ weight)
 
 
-def threshold(
-    found: np.ndarray, values: np.ndarray, accepted: list[frozenset[str]], fact: str
-) -> tuple[float, Score] | None:
-    """The lowest probability at which cross-validated claims are right in TARGET, and their score; [N,2,E], [N]."""
-    photos = np.repeat(np.arange(len(found)), 2)
-    rows, targets = found.reshape(len(photos), -1), values[photos]
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """Labelled photos of one fact, each seen in V ways."""
+
+    found: np.ndarray
+    """[N,V,E]"""
+    values: np.ndarray
+    """[N]: the first-named value."""
+    accepted: list[frozenset[str]]
+
+    def at(self, places: np.ndarray) -> Photos:
+        """Some of the photos."""
+        return Photos(self.found[places], self.values[places], [self.accepted[idx] for idx in places])
+
+
+def taught(
+    found: np.ndarray, values: np.ndarray, accepted: list[frozenset[str]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # [N,E], [N]
+    """Rows, values and weights with a row for each accepted colour: silver may fairly be called grey."""
+    rows, names, weights = [], [], []
+    for idx, (value, others) in enumerate(zip(values, accepted, strict=True)):
+        told = sorted(others & set(VALUES["colour"]) - {value}) if value in VALUES["colour"] else []
+        for name in (value, *told):
+            rows.append(idx)
+            names.append(name)
+            weights.append(1 - OTHERS * bool(told) if name == value else OTHERS / len(told))
+    return found[rows], np.array(names), np.array(weights)
+
+
+def fit_photos(photos: Photos, loose: bool) -> probes.Probe:
+    """A probe on photos, every way of seeing them a row."""
+    views = photos.found.shape[1]
+    rows, targets = photos.found.reshape(views * len(photos.found), -1), np.repeat(photos.values, views)
+    if loose:
+        return fit(*taught(rows, targets, [names for names in photos.accepted for _view in range(views)]))
+    return fit(rows, targets)
+
+
+def threshold(photos: Photos, fact: str, loose: bool) -> tuple[float, Score] | None:
+    """The lowest probability at which cross-validated claims are right in TARGET, and their score."""
+    count, views = photos.found.shape[:2]
     said: list[tuple[float, bool]] = []
     for repeat in range(REPEATS):
-        for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat).split(rows, targets, photos):
-            probe = fit(rows[train], targets[train])
-            for row in test:
-                value, probability = probe.best(rows[row])
-                if value in VALUES[fact]:
-                    said.append((probability, value in accepted[photos[row]]))
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=repeat)
+        for train, test in folds.split(np.zeros(count), photos.values):
+            probe = fit_photos(photos.at(train), loose)
+            for idx in test:
+                for row in photos.found[idx]:
+                    value, probability = probe.best(row)
+                    if value in VALUES[fact]:
+                        said.append((probability, value in photos.accepted[idx]))
     said.sort(reverse=True)
     right = np.cumsum([is_right for _probability, is_right in said]) / np.arange(1, len(said) + 1)
-    good = np.nonzero(right >= TARGET)[0]
-    if len(good) == 0 or good[-1] < 0.05 * len(photos):
+    good = np.nonzero(right >= (TARGET_LOOSE if loose else TARGET))[0]
+    if len(good) == 0 or good[-1] < 0.05 * views * count:
         return None
     last = int(good[-1])
-    times = 2 * REPEATS
-    score = Score(len(found), round((last + 1) / times), round(right[last] * (last + 1) / times))
+    times = views * REPEATS
+    score = Score(count, round((last + 1) / times), round(right[last] * (last + 1) / times))
     return round(said[last][0], 3), score
+
+
+def scored(probe: probes.Probe, photos: Photos, fact: str, least: float) -> Score:
+    """The score of a probe on photos that it was not fitted on, seen in the first way."""
+    score = Score(labelled=len(photos.found))
+    for row, values in zip(photos.found[:, 0], photos.accepted, strict=True):
+        value, probability = probe.best(row)
+        is_said = probability >= least and value in VALUES[fact]
+        score.said += is_said
+        score.right += is_said and value in values
+    return score
 
 
 def main() -> None:
     """Choose, report, and with --write keep the probes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, help="keep the evidence here and use it again")
+    parser.add_argument("--only", action="append", help="KIND/FACT to fit again, e.g. car/colour; the others stay")
     parser.add_argument("--write", action="store_true", help=f"write {probes.FILE.name}")
     arguments = parser.parse_args()
     root = Path(os.environ["TEXTGAN_LSUN_ROOT"])
-    labels = {kind: read_labels(root / f"labels-{kind}.csv") for kind in FACTS}
+    asked = {kind: [f for f in facts if f"{kind}/{f}" in (arguments.only or ALL)] for kind, facts in FACTS.items()}
+    files = {kind: [root / f"labels-{kind}.csv", *MORE.get(kind, [])] for kind, facts in asked.items() if facts}
+    labels = {kind: {k: v for path in paths for k, v in read_labels(path).items()} for kind, paths in files.items()}
     if arguments.cache and arguments.cache.exists():
         evidences = dict(np.load(arguments.cache))
     else:
-        evidences = {kind: gather(root, kind, labels[kind]) for kind in FACTS}
+        evidences = {kind: gather(root, kind, labels[kind]) for kind in files}
         if arguments.cache:
             np.savez(arguments.cache, **evidences)
-    thresholds: dict[str, dict[str, float]] = {}
-    shipped: dict[tuple[str, str], probes.Probe] = {}
-    for kind, facts in FACTS.items():
+    thresholds = probes.shipped_thresholds() if arguments.only else {}
+    shipped = dict(probes.load()) if arguments.only else {}
+    for kind, paths in files.items():
         keys = list(labels[kind])
         first_half = np.array([unit_interval(0, "caption-thresholds", key) < 0.5 for key in keys])
         halves: dict[str, Score] = {}
         crossed: dict[str, Score] = {}
-        chosen: dict[str, float] = {}
-        for fact in facts:
-            primary = primary_values(root / f"labels-{kind}.csv", fact)
+        chosen = thresholds.setdefault(kind, {})
+        for fact in asked[kind]:
+            loose = (kind, fact) in LOOSE
+            told = {key: value for path in paths for key, value in primary_values(path, fact).items()}
             known = np.array([fact in labels[kind][key] for key in keys])
-            values = np.array([primary[key] for key in keys])
             accepted = [labels[kind][key].get(fact, frozenset()) for key in keys]
-            half, everyone = np.nonzero(known & first_half)[0], np.nonzero(known)[0]
-            least = threshold(evidences[kind][half], values[half], [accepted[idx] for idx in half], fact)
+            everyone = Photos(evidences[kind], np.array([told.get(key, "") for key in keys]), accepted)
+            half, rest = (everyone.at(np.nonzero(known & which)[0]) for which in (first_half, ~first_half))
+            least = threshold(half, fact, loose)
             if least is not None:
-                probe = fit_photos(evidences[kind][half], values[half])
-                others = [idx for idx in np.nonzero(~first_half)[0] if fact in labels[kind][keys[idx]]]
-                halves[fact] = scored(probe, evidences[kind][others], [accepted[idx] for idx in others], fact, least[0])
-            final = threshold(evidences[kind][everyone], values[everyone], [accepted[idx] for idx in everyone], fact)
+                halves[fact] = scored(fit_photos(half, loose), rest, fact, least[0])
+            everyone = everyone.at(np.nonzero(known)[0])
+            final = threshold(everyone, fact, loose)
             refuted = fact in halves and halves[fact].right < HALF_B * halves[fact].said
+            chosen.pop(fact, None)
+            shipped.pop((kind, fact), None)
             if final is not None and not refuted and wilson(final[1].right, final[1].said)[0] >= LOW:
                 chosen[fact], crossed[fact] = final
-                shipped[kind, fact] = fit_photos(evidences[kind][everyone], values[everyone])
+                shipped[kind, fact] = fit_photos(everyone, loose)
         print(f"\n{kind}: half B, {int((~first_half).sum())} photos; fitted and chosen on half A\n{table(halves)}")
         print(f"{kind}: cross-validated on all {len(keys)} photos, facts that are said\n{table(crossed)}")
-        thresholds[kind] = chosen
         print(f"params: captions.measured.{kind}: {chosen}", flush=True)
     if arguments.write:
         probes.save(shipped)
         write_json(probes.THRESHOLDS, thresholds)
         print(f"wrote {probes.FILE.name}")
-
-
-def fit_photos(found: np.ndarray, values: np.ndarray) -> probes.Probe:  # [N,2,E], [N]
-    """A probe on photos seen twice."""
-    return fit(found.reshape(2 * len(found), -1), np.repeat(values, 2))
-
-
-def scored(
-    probe: probes.Probe, found: np.ndarray, accepted: list[frozenset[str]], fact: str, least: float
-) -> Score:  # [N,2,E]
-    """The score of a probe on whole photos that it was not fitted on."""
-    score = Score(labelled=len(found))
-    for row, values in zip(found[:, 0], accepted, strict=True):
-        value, probability = probe.best(row)
-        is_said = probability >= least and value in VALUES[fact]
-        score.said += is_said
-        score.right += is_said and value in values
-    return score
 
 
 def primary_values(path: Path, fact: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ KIND_MARGIN = 2.0
 class MeasuredCaptioner:
     """Kind from the export's name or the classifier; other facts from probes, above a threshold for each."""
 
-    name = "measured/5"
+    name = "measured/6"
     looks = True
 
     def __init__(self, thresholds: Mapping[str, Mapping[str, float]]) -> None:
