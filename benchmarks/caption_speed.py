@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 
 from pipeline import engines, imaging
-from pipeline.captioners import Picture, measured
+from pipeline.captioners import Picture, measured, probes
 from pipeline.captioners.classifier import classify
 from pipeline.captioners.evidence import evidence, object_mask
 from pipeline.captioners.probes import shipped_thresholds
@@ -105,7 +105,8 @@ def compare(pictures: list[Picture]) -> dict[str, object]:
             begin = time.process_time()
             seen = classify(picture.pixels)
             mask = object_mask(networks[name](picture.pixels), seen.features, picture.export)
-            facts = captioner._facts(picture.export, evidence(picture.pixels, mask, seen.features))
+            small = min(picture.pixels.shape[:2]) < probes.SMALL_PX
+            facts = captioner._facts(picture.export, evidence(picture.pixels, mask, seen.features), small)
             if idx:  # the first photo pays for the opening of the networks
                 spent[name] += time.process_time() - begin
             claims[name].append({fact.name: fact.value for fact in facts})

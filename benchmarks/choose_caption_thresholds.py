@@ -42,7 +42,8 @@ FACTS = {
 ALL = frozenset(f"{kind}/{fact}" for kind, facts in FACTS.items() for fact in facts)
 MORE = {"car": [Path(__file__).with_name("labels-car-more.csv")]}
 LOOSE = {("car", "colour")}
-"""Facts with borders so loose, and labels enough, that every accepted name teaches."""
+"""Facts with borders so loose, and labels enough, that every accepted name teaches, and that small pictures have a
+threshold of their own: they show less, and are wrong more often."""
 OTHERS = 0.4
 """Weight of the other accepted names of a photo together; the first-named one has the rest."""
 TARGET, TARGET_LOOSE = 0.94, 0.93
@@ -132,34 +133,46 @@ def fit_photos(photos: Photos, loose: bool) -> probes.Probe:
     return fit(rows, targets)
 
 
-def threshold(photos: Photos, fact: str, loose: bool) -> tuple[float, Score] | None:
-    """The lowest probability at which cross-validated claims are right in TARGET, and their score."""
-    count, views = photos.found.shape[:2]
-    said: list[tuple[float, bool]] = []
+def crossed_claims(photos: Photos, fact: str, loose: bool) -> list[list[tuple[float, bool]]]:
+    """(probability, whether right) of what a probe says of photos that it was not fitted on, by way of seeing them."""
+    count, ways = photos.found.shape[:2]
+    said: list[list[tuple[float, bool]]] = [[] for _way in range(ways)]
     for repeat in range(REPEATS):
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=repeat)
         for train, test in folds.split(np.zeros(count), photos.values):
             probe = fit_photos(photos.at(train), loose)
             for idx in test:
-                for row in photos.found[idx]:
+                for way, row in enumerate(photos.found[idx]):
                     value, probability = probe.best(row)
                     if value in VALUES[fact]:
-                        said.append((probability, value in photos.accepted[idx]))
-    said.sort(reverse=True)
-    right = np.cumsum([is_right for _probability, is_right in said]) / np.arange(1, len(said) + 1)
-    good = np.nonzero(right >= (TARGET_LOOSE if loose else TARGET))[0]
-    if len(good) == 0 or good[-1] < 0.05 * views * count:
-        return None
-    last = int(good[-1])
-    times = views * REPEATS
-    score = Score(count, round((last + 1) / times), round(right[last] * (last + 1) / times))
-    return round(said[last][0], 3), score
+                        said[way].append((probability, value in photos.accepted[idx]))
+    return said
 
 
-def scored(probe: probes.Probe, photos: Photos, fact: str, least: float) -> Score:
-    """The score of a probe on photos that it was not fitted on, seen in the first way."""
+def thresholds_of(photos: Photos, fact: str, loose: bool) -> dict[str, tuple[float, Score]]:
+    """By threshold's name, the lowest probability at which cross-validated claims are right in TARGET, and their score.
+
+    Loose facts have one for whole photos and one for small ones; others one for both.
+    """
+    whole, small = crossed_claims(photos, fact, loose)
+    groups = {fact: whole, fact + probes.SMALL: small} if loose else {fact: whole + small}
+    found = {}
+    for name, said in groups.items():
+        said.sort(reverse=True)
+        right = np.cumsum([is_right for _probability, is_right in said]) / np.arange(1, len(said) + 1)
+        good = np.nonzero(right >= (TARGET_LOOSE if loose else TARGET))[0]
+        times = REPEATS * (1 if loose else 2)
+        if len(good) and good[-1] >= 0.05 * times / REPEATS * len(photos.found):
+            last = int(good[-1])
+            score = Score(len(photos.found), round((last + 1) / times), round(right[last] * (last + 1) / times))
+            found[name] = round(said[last][0], 3), score
+    return found
+
+
+def scored(probe: probes.Probe, photos: Photos, fact: str, least: float, way: int) -> Score:
+    """The score of a probe on photos that it was not fitted on, seen in one way."""
     score = Score(labelled=len(photos.found))
-    for row, values in zip(photos.found[:, 0], photos.accepted, strict=True):
+    for row, values in zip(photos.found[:, way], photos.accepted, strict=True):
         value, probability = probe.best(row)
         is_said = probability >= least and value in VALUES[fact]
         score.said += is_said
@@ -199,16 +212,19 @@ def main() -> None:
             accepted = [labels[kind][key].get(fact, frozenset()) for key in keys]
             everyone = Photos(evidences[kind], np.array([told.get(key, "") for key in keys]), accepted)
             half, rest = (everyone.at(np.nonzero(known & which)[0]) for which in (first_half, ~first_half))
-            least = threshold(half, fact, loose)
-            if least is not None:
-                halves[fact] = scored(fit_photos(half, loose), rest, fact, least[0])
+            for name, (least, _score) in thresholds_of(half, fact, loose).items():
+                halves[name] = scored(fit_photos(half, loose), rest, fact, least, way=int(name != fact))
             everyone = everyone.at(np.nonzero(known)[0])
-            final = threshold(everyone, fact, loose)
-            refuted = fact in halves and halves[fact].right < HALF_B * halves[fact].said
-            chosen.pop(fact, None)
+            for name in (fact, fact + probes.SMALL):
+                chosen.pop(name, None)
             shipped.pop((kind, fact), None)
-            if final is not None and not refuted and wilson(final[1].right, final[1].said)[0] >= LOW:
-                chosen[fact], crossed[fact] = final
+            for name, final in thresholds_of(everyone, fact, loose).items():
+                refuted = name in halves and halves[name].right < HALF_B * halves[name].said
+                if not refuted and wilson(final[1].right, final[1].said)[0] >= LOW:
+                    chosen[name], crossed[name] = final
+            if fact in chosen:
+                if loose:
+                    chosen.setdefault(fact + probes.SMALL, 1.0)  # nothing for sure: not the threshold of large ones
                 shipped[kind, fact] = fit_photos(everyone, loose)
         print(f"\n{kind}: half B, {int((~first_half).sum())} photos; fitted and chosen on half A\n{table(halves)}")
         print(f"{kind}: cross-validated on all {len(keys)} photos, facts that are said\n{table(crossed)}")

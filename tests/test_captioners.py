@@ -65,6 +65,22 @@ def test_measured_does_not_depend_on_the_batch():
             assert fact.value in VALUES[fact.name]
 
 
+def test_small_pictures_have_a_threshold_of_their_own(monkeypatch):
+    """Where it is listed it counts for them alone; where it is not, both sizes have the same."""
+    from pipeline.captioners import measured, probes
+
+    probe = probes.Probe(("red", "blue"), np.zeros((3, 2)), np.array([1.0, 0.0]))  # says red with 0.73
+    monkeypatch.setattr(probes, "load", lambda: {("car", "colour"): probe})
+
+    def said(small: bool, **thresholds: float) -> list[str]:
+        captioner = measured.MeasuredCaptioner({"car": thresholds})
+        return [fact.value for fact in captioner._facts("car", np.zeros(3), small)]
+
+    assert said(False, colour=0.7, colour_small=0.8) == ["red"] == said(True, colour=0.8, colour_small=0.7)
+    assert said(True, colour=0.7, colour_small=0.8) == [] == said(False, colour=0.8, colour_small=0.7)
+    assert said(True, colour=0.7) == ["red"] and said(True, colour=0.8) == []
+
+
 def test_probes_come_back_as_they_went(tmp_path):
     """Weights in any memory order survive the file, with their classes and bias."""
     from pipeline.captioners import probes
@@ -135,7 +151,7 @@ def test_a_tiny_random_model_captions(tmp_path):
 
 def test_photo_presets_carry_the_shipped_thresholds():
     """Params decide what is said of photos; the numbers there are those that were chosen with the probes."""
-    from pipeline.captioners.probes import load, shipped_thresholds
+    from pipeline.captioners.probes import SMALL, load, shipped_thresholds
     from textgan import params
 
     photos = [path for path in sorted(PRESETS.glob("*.yaml")) if not path.stem.endswith((".smoke", "sample"))]
@@ -144,7 +160,8 @@ def test_photo_presets_carry_the_shipped_thresholds():
         for dataset in params.load(path).datasets.values():
             assert dataset.captions.captioner == "measured"
             assert dataset.captions.measured == shipped_thresholds(), path
-    assert {(kind, fact) for kind, facts in shipped_thresholds().items() for fact in facts} <= set(load())
+    names = {(kind, name.removesuffix(SMALL)) for kind, facts in shipped_thresholds().items() for name in facts}
+    assert names <= set(load())
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])

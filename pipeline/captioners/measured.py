@@ -26,11 +26,14 @@ KIND_MARGIN = 2.0
 class MeasuredCaptioner:
     """Kind from the export's name or the classifier; other facts from probes, above a threshold for each."""
 
-    name = "measured/6"
+    name = "measured/7"
     looks = True
 
     def __init__(self, thresholds: Mapping[str, Mapping[str, float]]) -> None:
-        """`thresholds`: kind -> fact -> least probability at which it is said; what is not listed is not said."""
+        """`thresholds`: kind -> fact -> least probability at which it is said; what is not listed is not said.
+
+        `colour_small` counts instead of `colour` where the picture is small.
+        """
         self.thresholds = thresholds
 
     def caption(self, pictures: Sequence[Picture]) -> list[Claims]:
@@ -46,13 +49,15 @@ class MeasuredCaptioner:
         if not self.thresholds.get(kind.value):  # nothing but the kind may be said: no need to look for the object
             return Claims((kind,))
         mask = object_mask(saliency(picture.pixels), seen.features, kind.value)
-        return Claims((kind, *self._facts(kind.value, evidence(picture.pixels, mask, seen.features))))
+        small = min(picture.pixels.shape[:2]) < probes.SMALL_PX
+        return Claims((kind, *self._facts(kind.value, evidence(picture.pixels, mask, seen.features), small)))
 
-    def _facts(self, kind: str, found: np.ndarray) -> list[Fact]:
-        facts = []
-        for fact, threshold in sorted(self.thresholds.get(kind, {}).items()):
+    def _facts(self, kind: str, found: np.ndarray, small: bool) -> list[Fact]:
+        facts, thresholds = [], self.thresholds.get(kind, {})
+        for fact in sorted(name for name in thresholds if not name.endswith(probes.SMALL)):
             value, probability = probes.load()[kind, fact].best(found)
-            if probability >= threshold and value in VALUES[fact]:
+            least = thresholds.get(fact + probes.SMALL, thresholds[fact]) if small else thresholds[fact]
+            if probability >= least and value in VALUES[fact]:
                 facts.append(Fact(fact, value, round(probability, 4), "probe"))
         return facts
 

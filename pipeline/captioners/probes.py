@@ -17,6 +17,8 @@ from safetensors.numpy import save_file
 FILE = Path(__file__).with_name("photo_probes.safetensors")
 THRESHOLDS = Path(__file__).with_name("photo_thresholds.json")
 """Chosen with the probes; the photo presets carry the same numbers, and a test holds them equal."""
+SMALL, SMALL_PX = "_small", 96
+"""A fact may have a second threshold, its name ended so, for pictures whose smaller side is below so many pixels."""
 
 
 @dataclass(frozen=True, slots=True)
