@@ -15,6 +15,7 @@ import torch
 from textgan import params as parameters
 from textgan.errors import UserError
 from textgan.evaluate import FEWEST, check, rounded
+from textgan.metrics.beyond import copied_pixels
 from textgan.metrics.features import PatchExtractor
 from textgan.metrics.fingerprints import Prints, comparable
 from textgan.metrics.splits import Split, read_split
@@ -97,3 +98,25 @@ def test_a_fingerprint_knows_everything_but_the_generated_images():
 
 def test_numbers_are_rounded_to_six_digits_wherever_they_stand():
     assert rounded({"a": [0.12345678, (1.0, "x")], "b": None}) == {"a": [0.123457, [1.0, "x"]], "b": None}
+
+
+def test_a_part_is_drawn_from_all_over_a_split_and_by_key_alone():
+    """Shards are in the order of the exports: their first images are of one kind."""
+    whole = split(200)
+    places = whole.drawn(50, 0, "shown")
+    assert len(set(places)) == 50 and min(places) < 50 and max(places) >= 150
+    assert places == split(200).drawn(50, 0, "shown") != whole.drawn(50, 1, "shown")
+
+
+def test_copies_are_found_in_pixels_and_new_pictures_are_none():
+    """`copied_pixels` reduces samples as training images were reduced."""
+
+    def pictures(seed: int, count: int, side: int) -> np.ndarray:
+        tones = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3)).astype(np.uint8)
+        return tones.repeat(side // 4, axis=1).repeat(side // 4, axis=2)
+
+    train = pictures(0, 60, 8)
+    copied = copied_pixels(pictures(0, 20, 32), pictures(1, 60, 32), train, True)
+    new = copied_pixels(pictures(2, 20, 32), pictures(1, 60, 32), train, True)
+    assert copied["ratio"] == 0 and copied["nearer_than_test"] == 1 and copied["train_images"] == 60
+    assert new["ratio"] > 0.8 and new["nearer_than_test"] < 0.2
