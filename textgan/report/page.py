@@ -173,7 +173,7 @@ def number(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share with one decimal."""
-    return "not computed" if value is None else f"{100 * value:.1f} %"
+    return "not computed" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def whole(value: Any) -> str:
@@ -183,7 +183,7 @@ def whole(value: Any) -> str:
 
 def span(entry: dict[str, Any]) -> str:
     """The interval of a share, in per cent."""
-    return f"{100 * entry['low']:.1f} – {100 * entry['high']:.1f} %"
+    return f"{100 * entry['low']:.1f} – {100 * entry['high']:.1f}\N{NO-BREAK SPACE}%"
 
 
 def spans(entry: dict[str, Any]) -> str:
