@@ -92,7 +92,7 @@ def measure(place: Path, sleep_seconds: float, repeats: int) -> dict[str, float]
             "status_seconds": status.wall,
             "idle_added_seconds": idle.wall - status.wall,
             "idle_added_cpu_seconds": idle.cpu - status.cpu,
-            "stage_overhead_seconds": (both.wall - one.wall - (STAGES / 2 - 1) * sleep_seconds) / (STAGES - 1),
+            "stage_overhead_seconds": (both.wall - idle.wall) / (STAGES / 2) - sleep_seconds,  # of two in a row
             "stage_overhead_cpu_seconds": (both.cpu - one.cpu) / (STAGES - 1),
             "serial_seconds": serial.wall,
             "two_slots_of_serial": (both.wall - idle.wall) / serial.wall,
