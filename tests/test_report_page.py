@@ -120,6 +120,16 @@ def test_metrics_in_git_keep_what_was_not_computed(workplace):
     assert value["metrics"]["kid1k_lite2_test"] == 0.2
 
 
+def test_words_and_z_are_not_judged_by_pictures_in_which_nothing_else_is_read(workplace):
+    """As early photos are: a colour word was changed, and no fact is left that could have stayed."""
+    result = read_results(Path("data/evaluation/catcar"))
+    text = "The same z with another colour word changes the colour and little else"
+    result.value["apart"] = {"colour_right": 0.9, "kept": {"side": 0.95}, "colours": ["red"], "pictures": 10}
+    assert {claim.text: claim.holds for claim in claims(result)}[text]
+    result.value["apart"]["kept"] = {}
+    assert text not in {claim.text for claim in claims(result)}
+
+
 def test_claims_have_a_command_a_result_and_this_machines_time(workplace):
     """What does not hold says so: the row is there all the same."""
     result = read_results(Path("data/evaluation/catcar"))

@@ -57,10 +57,10 @@ def claims(result: Results) -> list[Claim]:
         holds = near <= COPIED
         found.append(Claim("Samples are not copies of training images", *again("evaluate"), told, holds))
     apart = value.get("apart")
-    if apart:
+    if apart and apart["kept"]:  # pictures in which no other fact is read tell nothing
         kept = ", ".join(f"{fact} in {_share(share)}" for fact, share in apart["kept"].items())
         told = f"new colour right in {_share(apart['colour_right'])}; kept: {kept}"
-        holds = min(apart["colour_right"], *apart["kept"].values()) >= APART
+        holds = min([apart["colour_right"], *apart["kept"].values()]) >= APART
         text = "The same z with another colour word changes the colour and little else"
         found.append(Claim(text, *again("evaluate"), told, holds))
     return found
