@@ -1,6 +1,7 @@
 # `make repro` and `make test` do everything from a bare clone, the environment included. Nothing is installed outside it.
 PY := .venv/bin/python
 export PYTHONHASHSEED := 0
+SLOW := slow
 BENCH := build_shards build_workers load_shards memory_build
 .PHONY: help setup setup-dev lock lint audit types floors test test-slow bench repro server worker server-status server-stop clean
 
@@ -23,7 +24,7 @@ floors: setup-dev ## who may import whom
 test: setup-dev ## the tests that take no server and no minutes
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 test-slow: setup-dev ## browser, servers, kills
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m "$(SLOW)"
 bench: setup-dev ## speed and memory of the data stages beside their bars (on photos where TEXTGAN_LSUN_ROOT is set)
 	@for bench in $(BENCH); do echo "== $$bench"; $(PY) benchmarks/$$bench.py || exit 1; done
 repro: setup ## the whole graph: pictures, metrics, report, artifacts

@@ -15,7 +15,7 @@ from flows import graph
 from tests import tiny_repository as tiny
 from tests.flow_server import FLOWS, Server, edit_seed, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 GPU_LESS = frozenset({"cpu"})
 
 

@@ -13,7 +13,7 @@ import yaml
 from tests import toy_graph
 from tests.flow_server import FLOWS, Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 LMDB_HEAD = b"\0" * 16 + b"\xde\xc0\xef\xbe"
 QUALITY = '''
 def quality():
