@@ -17,11 +17,10 @@ from typing import Any
 
 import yaml
 
-from flows import guard
+from flows import guard, torn
 
 Say = Callable[[str], object]
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "errors": "replace"}
-LOCK_FILE = Path("dvc.lock")
 RUNNING = re.compile(r"^Running stage '(.+)':$")
 SKIPPED = re.compile(r"^Stage '(.+)' didn't change, skipping$")
 RESTORED = re.compile(r"^Stage '(.+)' is cached - skipping run, checking out outputs$")
@@ -77,14 +76,22 @@ def run(
     """Run a DVC command to its end. `say` gets each line; `on_stage` each stage once it is over.
 
     Errors and progress bars of stages go to stderr as they are, or with `merge_errors` through `say` too. The
-    descriptors of `keep_open` stay open in the guard, which ends last.
+    descriptors of `keep_open` stay open in the guard, which ends last. What a killed DVC left half-written is mended.
     """
+    root = cwd or Path()
+    torn.mend(root, say)
+    torn.keep(root)
+
+    def ended(stage: str, outcome: Outcome) -> None:
+        torn.keep(root)
+        on_stage(stage, outcome)
+
     errors = {"stderr": subprocess.STDOUT} if merge_errors else {}
     process = guard.popen(
         command(*arguments), timeout_seconds, cwd=cwd, env=environment(), pass_fds=keep_open, **PIPES, **errors
     )
     on_start(process)
-    return follow(process, say, on_stage)
+    return follow(process, say, ended)
 
 
 def follow(process: subprocess.Popen[str], say: Say, on_stage: OnStage = lambda _stage, _outcome: None) -> Run:

@@ -18,6 +18,7 @@ from prefect.states import Cancelling
 
 from flows import ROOT, exchange, graph, storage
 from flows import dvc_program as dvc
+from flows.history import LOCK_FILE
 from flows.repro import push_if_needed
 from flows.stopping import TRANSFER_PAUSES, Stop
 from textgan.errors import UserError
@@ -50,7 +51,7 @@ def run(name: str, stage: graph.Stage, force: bool, stop: Stop, say: Callable[[s
 @task(task_run_name="push", cache_policy=NO_CACHE, persist_result=False)
 def push_inputs(identity: str, stop: Stop, say: Callable[[str], object]) -> None:
     """What the stage reads must be in the storage before another machine can have it."""
-    if (ROOT / dvc.LOCK_FILE).exists():
+    if (ROOT / LOCK_FILE).exists():
         stop.retried(lambda: push_if_needed(identity, say=say, on_start=stop.watch), TRANSFER_PAUSES, say)
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.dvc_program import LOCK_FILE
 from flows.graph import Stage
+from flows.history import LOCK_FILE
 from flows.remote import Remote, client
 from textgan.errors import UserError
 from textgan.files import to_json, write_bytes

@@ -18,7 +18,8 @@ from typing import Any
 import typer
 import yaml
 
-from flows.dvc_program import LOCK_FILE, lock_outs
+from flows.dvc_program import lock_outs
+from flows.history import LOCK_FILE
 from textgan import params
 from textgan.errors import UserError
 from textgan.files import STATE, fingerprint

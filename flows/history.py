@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from flows.dvc_program import LOCK_FILE
 from textgan.errors import UserError
 
+LOCK_FILE = Path("dvc.lock")
 MD5 = re.compile(r"\bmd5: ['\"]?([0-9a-f]{32}(?:\.dir)?)\b")
 DIRECTORY = ".dir"
 """DVC's suffix of a hash that names a listing (JSON: md5 and relpath of each file) and not a file."""
@@ -78,9 +78,9 @@ def parse_lock(text: str, source: str = str(LOCK_FILE)) -> dict[str, StageRecord
         # Both loaders are safe ones.
         value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # nosec B506
         stages = {}
-        for name, entry in (value.get("stages") or {}).items():
-            params = {key: kept for file in (entry.get("params") or {}).values() for key, kept in file.items()}
-            deps, outs = (tuple(_entry(item) for item in entry.get(kind) or []) for kind in ("deps", "outs"))
+        for name, entry in value.get("stages", {}).items():
+            params = {key: kept for file in entry.get("params", {}).values() for key, kept in file.items()}
+            deps, outs = (tuple(_entry(item) for item in entry.get(kind, [])) for kind in ("deps", "outs"))
             cmd = entry.get("cmd", "")
             stages[name] = StageRecord(name, " && ".join(cmd) if isinstance(cmd, list) else cmd, deps, outs, params)
         return stages

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, committing, exports, graph, locks, server, showing, storage
+from flows import ROOT, committing, exports, graph, locks, server, showing, storage, torn
 from flows import dvc_program as dvc
 from flows.remote import load_remote
 from flows.repro import committed_lock, is_pushed, push_if_needed, record_outcomes
@@ -67,6 +67,7 @@ def _bring_up_to_date(
     targets: list[str] | None, force: bool, push_after: bool, dry_run: bool, commit: bool, tag: str, held: int
 ) -> dict[str, str]:
     log = get_run_logger()
+    torn.mend(ROOT, log.warning)
     exports.link_all()
     found = graph.read(ROOT, targets, POOLS)
     names = found.to_run(force)

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from flows import dvc_program as dvc
-from flows import environment
+from flows import environment, torn
+from flows.history import LOCK_FILE
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
 from textgan.report.assemble import CONTENT, assemble
@@ -34,6 +35,7 @@ def repro(
     from textgan import params
 
     start = time.monotonic()
+    torn.mend(Path(), print)
     loaded = params.load()
     exports.link_all()
     remote = storage.ensure_started()
@@ -83,7 +85,7 @@ class _Times:
 def record_machine(result: dvc.Run, committed: dict[str, dict[str, str]]) -> None:
     """Write report/run.json beside a dvc.lock that is new; the committed one's record stands where bytes are equal."""
     ran = any(outcome.how == "ran" for outcome in result.stages.values())
-    if environment.RECORD.exists() and (not ran or dvc.lock_outs(dvc.LOCK_FILE.read_text("utf-8")) == committed):
+    if environment.RECORD.exists() and (not ran or dvc.lock_outs(LOCK_FILE.read_text("utf-8")) == committed):
         return
     if TIMES.exists():
         stages = json.loads(TIMES.read_text(encoding="utf-8"))["stages"]
@@ -115,18 +117,18 @@ def is_pushed(identity: str) -> bool:
 
 
 def _pushed(identity: str) -> dict[str, str]:
-    return {"lock": hashlib.sha256(dvc.LOCK_FILE.read_bytes()).hexdigest(), "storage": identity}
+    return {"lock": hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest(), "storage": identity}
 
 
 def committed_lock() -> dict[str, dict[str, str]]:
     """The outs of HEAD's dvc.lock; empty where there is no commit or it has none."""
-    shown = subprocess.run(["git", "show", f"HEAD:{dvc.LOCK_FILE}"], capture_output=True, text=True)
+    shown = subprocess.run(["git", "show", f"HEAD:{LOCK_FILE}"], capture_output=True, text=True)
     return dvc.lock_outs(shown.stdout) if shown.returncode == 0 else {}
 
 
 def closing_lines(datasets: Any, result: dvc.Run, committed: dict[str, dict[str, str]], seconds: float) -> list[str]:
     """Where the report is, the main numbers, what came out otherwise than committed, what to try next."""
-    present = dvc.lock_outs(dvc.LOCK_FILE.read_text(encoding="utf-8"))
+    present = dvc.lock_outs(LOCK_FILE.read_text(encoding="utf-8"))
     ran = [stage for stage, outcome in result.stages.items() if outcome.how == "ran"]
     restored = [stage for stage, outcome in result.stages.items() if outcome.how == "restored"]
     counts = f"{len(ran)} of {len(result.stages)} stages ran" + (f", {len(restored)} restored" if restored else "")

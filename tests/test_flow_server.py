@@ -21,7 +21,7 @@ from flows import daemon, graph
 from tests import tiny_repository as tiny
 from tests.flow_server import FLOWS, OVER, Server, edit_seed, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 PICTURE = b"\x89PNG stands for a grid of samples"
 
 

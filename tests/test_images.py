@@ -387,6 +387,7 @@ def test_a_killed_build_goes_on(tmp_path: Path, exports: dict[str, Path]) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_builds_lose_and_change_nothing(tmp_path: Path) -> None:
     """SIGKILL at 20 random moments of a build of many shards."""
     export = write_lmdb(tmp_path / "cat", {k: encode(picture(300, 260, i)) for i, k in enumerate(pictures(600))})
