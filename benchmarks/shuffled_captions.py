@@ -14,15 +14,11 @@ What was trained is kept in DIR: the same command again goes on.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import yaml
+import trials
 
 from textgan.errors import UserError, program
 from textgan.files import write_json
@@ -57,51 +53,22 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate one; what evaluation measured."""
-    place, name = args.work / kind, args.dataset
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    try:
-        section = params["datasets"][name]
-    except KeyError:
-        raise UserError(f"params.yaml: datasets.{name} is missing; there are {', '.join(params['datasets'])}") from None
-    train, evaluate = section["train"], section["evaluate"]
-    train["captions"] = kind
-    for where, key, value in (
-        (train, "total_kimg", args.kimg),
-        (train, "seed", args.seed),
-        (evaluate, "num_images", args.images),
-        (evaluate, "agreement_images", args.agreement),
-    ):
-        if value is not None:
-            where[key] = value
-    place.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(params, sort_keys=False)
-    file = place / "params.yaml"
-    unlike = file.is_file() and file.read_text(encoding="utf-8") != text
-    if unlike:
-        raise UserError(f"{file}: made with other settings; give another --work")
-    file.write_text(text, encoding="utf-8")
-    for part in (f"data/images/{name}", f"data/pairs/{name}", f"data/captions/{name}", f"models/{name}-matcher"):
-        if not Path(part).is_dir():
-            raise UserError(f"{part}: no such directory; `make repro` makes it")
-        (place / part).parent.mkdir(parents=True, exist_ok=True)
-        if not (place / part).exists():
-            (place / part).symlink_to(Path(part).resolve())
-    features = args.work.resolve() / "features"  # real pictures are looked at once for both
-    features.mkdir(exist_ok=True)
-    (place / ".state").mkdir(exist_ok=True)
-    if not (place / ".state/features").exists():
-        (place / ".state/features").symlink_to(features)
-    measured = place / f"data/evaluation/{name}/metrics.json"
-    for stage, made in (("train", place / f"models/{name}/snapshot.json"), ("evaluate", measured)):
-        if not made.is_file():
-            print(f"{kind} captions: {stage}", flush=True)
-            repository = str(Path(__file__).parents[1])
-            command = [sys.executable, "-m", f"textgan.{stage}", name]
-            environment = {**os.environ, "PYTHONPATH": repository, "PYTHONHASHSEED": "0"}
-            done = subprocess.run(command, cwd=place, env=environment)
-            if done.returncode != 0:
-                raise UserError(f"{kind} captions: python -m textgan.{stage} ended with {done.returncode}")
-    return dict(json.loads(measured.read_text(encoding="utf-8")))
+    train = {"captions": kind, "total_kimg": args.kimg, "seed": args.seed}
+    evaluate = {"num_images": args.images, "agreement_images": args.agreement}
+    trial = trials.Trial(
+        name=f"{kind} captions",
+        place=args.work / kind,
+        dataset=args.dataset,
+        parameters=trials.changed(
+            trials.read_parameters(args.dataset),
+            args.dataset,
+            train={key: value for key, value in train.items() if value is not None},
+            evaluate={key: value for key, value in evaluate.items() if value is not None},
+        ),
+    )
+    trials.prepare(trial)
+    trials.train(trial)
+    return trials.evaluate(trial)
 
 
 def verdicts(kind: str, result: dict[str, Any]) -> list[dict[str, Any]]:

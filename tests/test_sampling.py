@@ -131,3 +131,15 @@ def _edit(place: Path, key: str, value: int) -> None:
 def _edit_size(place: Path, width: int) -> None:
     info = json.loads((place / "snapshot.json").read_text())
     (place / "snapshot.json").write_text(json.dumps({**info, "width": width}))
+
+
+def test_without_texts_no_prompt_is_heard(tmp_path, monkeypatch):
+    """A training with captions none never learnt a word: its pictures, and what scores them, hear none either."""
+    monkeypatch.chdir(tmp_path)
+    heard = []
+    monkeypatch.setattr(train.Caretaker, "_tick", lambda self: heard.append(self.captions))
+    train.train("tiny", settings(captions="none"), *write_data(Path()), Path("model"), Path("runs"))
+    assert heard and not any(ids.any() for ids in heard)
+    snapshot = load_snapshot(Path("model"))
+    said, silent = (generate(snapshot, prompts, [3, 4]) for prompts in ([[4, 5], [6, 7, 8]], [[], []]))
+    assert np.array_equal(said, silent) and not np.array_equal(said[0], said[1])

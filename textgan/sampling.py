@@ -20,7 +20,7 @@ from torch import Tensor
 from textgan import params
 from textgan.errors import UserError
 from textgan.networks.build import TextToImage, build_text_to_image
-from textgan.networks.text_encoder import PAD_ID
+from textgan.networks.text_encoder import PAD_ID, Deaf
 from textgan.seeds import derive_seed
 from textgan.sheets import to_uint8
 
@@ -70,6 +70,8 @@ def load_snapshot(directory: Path, device: torch.device | None = None) -> Snapsh
         net.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(f"{directory / 'G_ema.safetensors'}: belongs to another architecture: {error}") from None
+    if settings.captions == "none":
+        net.text = Deaf(net.text)  # type: ignore[assignment]
     net = net.eval().requires_grad_(False).to(device or torch.device("cpu"))
     return Snapshot(net, info, settings, directory)
 

@@ -93,6 +93,8 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         resume(training, work)
         acceleration.accelerate(networks, settings, device)
         grid = load_split(images, pairs, "select", len(vocabulary["words"]), settings.damaged)
+        if settings.captions == "none":  # a network that never heard a word is neither scored nor shown with one
+            grid.captions = [[[]] for _ in range(len(grid))]
         Caretaker(training, work, runs, name, grid).run(data, real_features)
         if distributed.rank() == 0:
             snapshot = {

@@ -48,3 +48,14 @@ class WordsEncoder(nn.Module):
         highest = x.masked_fill(~mask, -1e4).amax(dim=2) * (weight.sum(dim=2) > 0)
         sentence = self.out(torch.cat([mean, highest], dim=1))
         return sentence * torch.rsqrt(sentence.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class Deaf(nn.Module):
+    """Hears no word: what a training without texts is sampled with, for it never learnt what a word means."""
+
+    def __init__(self, encoder: WordsEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, token_ids: Tensor) -> Tensor:  # [N,L] -> [N,D], the vector of the empty text
+        return self.encoder(torch.full_like(token_ids, PAD_ID))
