@@ -16,17 +16,22 @@ from textgan.networks.layers import LEAK, StyleNorm, conv, grid_of, pixel_norm, 
 
 
 class StyleMapping(nn.Module):
-    """(z, c) -> style; both are normalised first, so that neither drowns the other."""
+    """(z, c) -> style: what both give together, and c as it is.
 
-    def __init__(self, z_dim: int, text_dim: int, style_dim: int) -> None:
+    z is normalised first, as c is already, so that neither drowns the other. What the layers make of a whole sentence
+    need not hold for one that names another combination; c itself reaches every layer along a line, word beside word.
+    """
+
+    def __init__(self, z_dim: int, text_dim: int, joint_dim: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(z_dim + text_dim, style_dim), nn.Linear(style_dim, style_dim)])
+        self.layers = nn.ModuleList([nn.Linear(z_dim + text_dim, joint_dim), nn.Linear(joint_dim, joint_dim)])
+        self.style_dim = joint_dim + text_dim
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:  # [N,Z], [N,D] -> [N,S]
-        style = torch.cat([pixel_norm(z), c], dim=1)
+        joint = torch.cat([pixel_norm(z), c], dim=1)
         for layer in self.layers:
-            style = pixel_norm(F.leaky_relu(layer(style), LEAK))
-        return style
+            joint = pixel_norm(F.leaky_relu(layer(joint), LEAK))
+        return torch.cat([joint, c], dim=1)
 
 
 class GeneratorBlock(nn.Module):
@@ -59,9 +64,9 @@ class Generator(nn.Module):
         super().__init__()
         self.z_dim, self.text_dim = z_dim, text_dim
         self.columns, self.rows, doublings = grid_of(width, height)
-        style_dim = 2 * text_dim
         widths = [min(max_channels, channels * 2 ** (doublings - level)) for level in range(doublings + 1)]
-        self.mapping = StyleMapping(z_dim, text_dim, style_dim)
+        self.mapping = StyleMapping(z_dim, text_dim, 2 * text_dim)
+        style_dim = self.mapping.style_dim
         self.seed = nn.Linear(style_dim, widths[0] * self.rows * self.columns)
         self.blocks = nn.ModuleList(
             GeneratorBlock(before, after, style_dim) for before, after in zip(widths, widths[1:], strict=False)
