@@ -35,11 +35,12 @@ SWITCHES: dict[str, tuple[str, Values]] = {
     "random-features": ("the frozen network with random weights", {"features": "random"}),
     "pair-off": ("no pair loss", {"g_pair": 0.0}),
     "pixels-off": ("no pixel loss", {"g_pixels": 0.0}),
+    "latent-off": ("every z drawn, none that tells of an image", {"g_kl": 0.0}),
     "choice-off": ("no picking of the own caption, in D nor in G", {"d_choice": 0.0, "g_choice": 0.0}),
     "g-choice-off": ("no picking of the own caption in G", {"g_choice": 0.0}),
 }
 """Name -> what it says in the table, and what it changes in `train`."""
-BY_DEFAULT = tuple(SWITCHES)[:9]
+BY_DEFAULT = tuple(SWITCHES)[:10]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,6 +97,8 @@ def applicable(train: Mapping[str, Any]) -> dict[str, Values]:
         if name == "random-features" and train["architecture"] != "projected":
             continue
         changes = {key: value for key, value in changes.items() if train.get(key, 0.0) != value}
+        if changes:
+            changes |= trials.without_pairs({**train, **changes})
         if changes or name == FULL:
             found[name] = changes
     return found

@@ -1,13 +1,13 @@
 """Photos on a CPU: the preset photos-cpu against `scratch` at equal CPU-seconds, and the curve of `scratch` at 32 px.
 
     python benchmarks/photo_bars.py [D] [--part curve|compare] [--candidate NAME ...] [--seeds 0 1 2] [--work DIR]
-        [--curve-seconds 240] [--cpu-seconds N] [--kimg N] [--threads N]
+        [--curve-seconds 240] [--points 8] [--cpu-seconds N] [--kimg N] [--threads N]
 
 Reads the data of the present directory (after `make repro` of the preset photos-cpu): exports, inventory, images,
 pairs, captions, the matcher, params.yaml. Two parts, both unless --part names one:
 
 curve    `scratch` in each of its CANDIDATES at 32 px: a short calibration, then one training whose last image falls
-         on --curve-seconds of CPU time, with G_ema scored at eight points. Bar: some point within these seconds has
+         on --curve-seconds of CPU time, with G_ema scored at --points moments. Bar: some point within these seconds has
          fd_lite2 <= 1,050. The candidate that ends lowest is the `scratch` of the other part: its tuning.
 compare  for each seed the preset at its own length (or as many images as fit --cpu-seconds), then `scratch` for as many
          images as fit the same CPU-seconds. Bars: KID on Lite2 lower by 40 %, KID on patches8 no higher, coverage on
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--candidate", nargs="+", choices=CANDIDATES, help="of scratch; all by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--curve-seconds", type=float, default=240.0)
+    parser.add_argument("--points", type=int, default=8, help="of the curve, about so many")
     parser.add_argument("--cpu-seconds", type=float, help="of each training compared; by default what the preset takes")
     parser.add_argument("--kimg", type=float, help="length of the preset's training; that of params.yaml by default")
     parser.add_argument("--calibrate-kimg", type=float, default=1.0, help="beyond the text phase")
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         result |= {key: json.loads(kept.read_text(encoding="utf-8"))[key] for key in result}
     result |= {"preset": parameters["preset"], "threads": args.threads}
     if args.part != "compare":
-        result["curve"] = curves(base, candidates, args.curve_seconds, args.calibrate_kimg)
+        result["curve"] = curves(base, candidates, args.curve_seconds, args.calibrate_kimg, args.points)
         save(args.work, result)
     if args.part != "curve":
         tuned = result["curve"]["best"] if result["curve"] and not args.candidate else candidates[0]
@@ -92,13 +93,13 @@ def compare(base: Trial, candidate: str, seeds: list[int], seconds: float | None
         if seconds is not None:
             preset = fitting(preset, seconds, calibrate_kimg)
         ours = trained(preset)
-        changes = {"seed": seed, **candidate_settings([candidate])[candidate]}
+        changes = {"seed": seed, **candidate_settings(base, candidate)}
         scratch = trials.variant(
             base, f"scratch {candidate}, seed {seed}", f"scratch-{candidate}-{seed}", train=changes
         )
         theirs = trained(fitting(scratch, ours["cpu_seconds"], calibrate_kimg))
         rows.append({"seed": seed, "preset": ours, "scratch": theirs})
-    return {"candidate": candidate, "settings": candidate_settings([candidate])[candidate], "rows": rows}
+    return {"candidate": candidate, "settings": candidate_settings(base, candidate), "rows": rows}
 
 
 def trained(trial: Trial) -> Values:

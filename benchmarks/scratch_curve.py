@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,6 @@ CANDIDATES: dict[str, Values] = {
 }
 """Tried by the curve. After DF-GAN (hinge, a penalty at real images; its rates are 1e-4 and 4e-4) and R3GAN
 (relativistic, both penalties); minutes of training ask for higher rates."""
-POINTS = 8
 AIM = 0.96
 """Part of the seconds of the curve that its length is calculated for: the last point is to lie within them."""
 OF_EMA = "G_ema/"
@@ -36,7 +34,7 @@ OF_EMA = "G_ema/"
 PX = 32
 
 
-def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: float) -> Values:
+def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: float, num_points: int) -> Values:
     """Each candidate at 32 px; the one whose last point within the seconds is lowest is the best."""
     small = trials.variant(
         base,
@@ -48,15 +46,17 @@ def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: f
     trials.prepare(small, ("data/exports", "data/inventory", "data/pairs", "data/captions"))
     if not (small.place / "data/images" / small.dataset / "manifest.json").is_file():
         trials.run_program(small, "pipeline.images")
-    found = {name: curve(small, name, seconds, calibrate_kimg) for name in candidates}
+    found = {name: curve(small, name, seconds, calibrate_kimg, num_points) for name in candidates}
     last = {name: within(points, seconds) for name, points in found.items()}
     best = min(last, key=lambda name: last[name][-1]["fd"] if last[name] else float("inf"))
-    return {"seconds": seconds, "px": PX, "points": found, "settings": candidate_settings(found), "best": best}
+    changes = {name: candidate_settings(base, name) for name in found}
+    return {"seconds": seconds, "px": PX, "points": found, "settings": changes, "best": best}
 
 
-def candidate_settings(names: Iterable[str]) -> dict[str, Values]:
-    """What each has otherwise than the preset."""
-    return {name: {**SCRATCH, **CANDIDATES[name]} for name in names}
+def candidate_settings(base: Trial, name: str) -> Values:
+    """What it has otherwise than the preset."""
+    changes = {**SCRATCH, **CANDIDATES[name]}
+    return changes | trials.without_pairs({**settings(base), **changes})
 
 
 def within(points: list[Values], seconds: float) -> list[Values]:
@@ -64,9 +64,9 @@ def within(points: list[Values], seconds: float) -> list[Values]:
     return [point for point in points if point["cpu_seconds"] <= seconds]
 
 
-def curve(small: Trial, name: str, seconds: float, calibrate_kimg: float) -> list[Values]:
+def curve(small: Trial, name: str, seconds: float, calibrate_kimg: float, num_points: int) -> list[Values]:
     """Points of one training: images seen, CPU-seconds, distances."""
-    train = {**candidate_settings([name])[name], "select_kimg": 0.0}  # G_ema of each moment, not the best so far
+    train = {**candidate_settings(small, name), "select_kimg": 0.0}  # G_ema of each moment, not the best so far
     trial = fitting(
         replace(
             trials.variant(small, f"scratch {name} at {PX} px", "", train=train),
@@ -77,7 +77,7 @@ def curve(small: Trial, name: str, seconds: float, calibrate_kimg: float) -> lis
         root=small.place,
     )
     batch, total = settings(trial)["batch_size"], round(settings(trial)["total_kimg"] * 1000)
-    every = max(1, total // batch // POINTS) * batch
+    every = max(1, total // batch // num_points) * batch
     total = every * max(1, total // every)
     rows = {"total_kimg": total / 1000, "tick_kimg": every / 1000, "checkpoint_kimg": every / 1000}
     trial = replace(trial, parameters=trials.changed(trial.parameters, trial.dataset, train=rows))
