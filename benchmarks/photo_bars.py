@@ -7,8 +7,9 @@ Reads the data of the present directory (after `make repro` of the preset photos
 pairs, captions, the matcher, params.yaml. Two parts, both unless --part names one:
 
 curve    `scratch` in each of its CANDIDATES at 32 px: a short calibration, then one training whose last image falls
-         on --curve-seconds of CPU time, with G_ema scored at --points moments. Bar: some point within these seconds has
-         fd_lite2 <= 1,050. The candidate that ends lowest is the `scratch` of the other part: its tuning.
+         on --curve-seconds of CPU time, with G_ema scored at its end. The candidate that ends lowest is scored at
+         --points moments and is the `scratch` of the other part: its tuning. Bar: some point within these seconds
+         has fd_lite2 <= 1,050.
 compare  for each seed the preset at its own length (or as many images as fit --cpu-seconds), then `scratch` for as many
          images as fit the same CPU-seconds. Bars: KID on Lite2 lower by 40 %, KID on patches8 no higher, coverage on
          Lite2 >= 0.4; means over seeds.

@@ -35,20 +35,23 @@ PX = 32
 
 
 def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: float, num_points: int) -> Values:
-    """Each candidate at 32 px; the one whose last point within the seconds is lowest is the best."""
+    """Each candidate at 32 px; the one whose last point is lowest is the best, and its other points follow."""
     small = trials.variant(
         base,
         f"photos at {PX} px",
         f"px{PX}",
         images={"width": PX, "height": PX},
-        evaluate={"agreement_images": 2, "grid_prompts": 1, "grid_seeds": 1},  # only distances are wanted here
+        # Only distances are wanted here: no fact is measured again, which would cost more than all else.
+        captions={"measured": {}},
+        evaluate={"agreement_images": 2, "grid_prompts": 1, "grid_seeds": 1},
     )
     trials.prepare(small, ("data/exports", "data/inventory", "data/pairs", "data/captions"))
     if not (small.place / "data/images" / small.dataset / "manifest.json").is_file():
         trials.run_program(small, "pipeline.images")
-    found = {name: curve(small, name, seconds, calibrate_kimg, num_points) for name in candidates}
-    last = {name: within(points, seconds) for name, points in found.items()}
-    best = min(last, key=lambda name: last[name][-1]["fd"] if last[name] else float("inf"))
+    trained = {name: train(small, name, seconds, calibrate_kimg, num_points) for name in candidates}
+    found = {name: points(trial, last=True) for name, trial in trained.items()}
+    best = min(found, key=lambda name: found[name][-1]["fd"] if found[name] else float("inf"))
+    found[best] = points(trained[best])
     changes = {name: candidate_settings(base, name) for name in found}
     return {"seconds": seconds, "px": PX, "points": found, "settings": changes, "best": best}
 
@@ -64,12 +67,12 @@ def within(points: list[Values], seconds: float) -> list[Values]:
     return [point for point in points if point["cpu_seconds"] <= seconds]
 
 
-def curve(small: Trial, name: str, seconds: float, calibrate_kimg: float, num_points: int) -> list[Values]:
-    """Points of one training: images seen, CPU-seconds, distances."""
-    train = {**candidate_settings(small, name), "select_kimg": 0.0}  # G_ema of each moment, not the best so far
+def train(small: Trial, name: str, seconds: float, calibrate_kimg: float, num_points: int) -> Trial:
+    """One candidate, for as long as fits, with the weights of each row kept."""
+    changes = {**candidate_settings(small, name), "select_kimg": 0.0}  # G_ema of each moment, not the best so far
     trial = fitting(
         replace(
-            trials.variant(small, f"scratch {name} at {PX} px", "", train=train),
+            trials.variant(small, f"scratch {name} at {PX} px", "", train=changes),
             place=small.place.with_name(f"curve-{name}"),
         ),
         AIM * seconds,
@@ -82,19 +85,23 @@ def curve(small: Trial, name: str, seconds: float, calibrate_kimg: float, num_po
     rows = {"total_kimg": total / 1000, "tick_kimg": every / 1000, "checkpoint_kimg": every / 1000}
     trial = replace(trial, parameters=trials.changed(trial.parameters, trial.dataset, train=rows))
     trials.prepare(trial, root=small.place)
-    weights = trial.place / "weights"
-    trials.train(trial, watch=lambda: keep_weights(trial.place, weights))
-    cpu = trials.costs(trial.clock)
-    points = []
-    for cur_nimg in sorted(cpu):
-        model = trial.model if cur_nimg >= total else snapshot_at(trial, weights, cur_nimg)
+    trials.train(trial, watch=lambda: keep_weights(trial.place, trial.place / "weights"))
+    return trial
+
+
+def points(trial: Trial, last: bool = False) -> list[Values]:
+    """Its rows, or the last one alone, scored: images seen, CPU-seconds, distances."""
+    cpu, found = trials.costs(trial.clock), []
+    for cur_nimg in sorted(cpu)[-1 if last else 0 :]:
+        ended = cur_nimg == max(cpu)
+        model = trial.model if ended else snapshot_at(trial, trial.place / "weights", cur_nimg)
         if model is None or cur_nimg <= settings(trial)["text_kimg"] * 1000:
             continue  # a checkpoint that was replaced before it was seen; or the game had not begun
         out = trial.place / "points" / str(cur_nimg)
         if not (out / "metrics.json").is_file():
             trials.run_program(trial, "textgan.evaluate", "--model", str(model.resolve()), "--out", str(out.resolve()))
         scores = trials.scores(json.loads((out / "metrics.json").read_text(encoding="utf-8")))
-        points.append(
+        found.append(
             {
                 "cur_nimg": cur_nimg,
                 "cpu_seconds": cpu[cur_nimg],
@@ -104,7 +111,7 @@ def curve(small: Trial, name: str, seconds: float, calibrate_kimg: float, num_po
                 "coverage": scores["coverage lite2"],
             }
         )
-    return points
+    return found
 
 
 def keep_weights(place: Path, weights: Path) -> None:
