@@ -1,7 +1,8 @@
 """Stage `pairs`: captions to token ids, and what the texts are like. Usage: python -m pipeline.pairs D
 
 One Parquet file for each image shard, same keys, same order. The vocabulary comes from the train split
-alone; words of other splits that it lacks become unk and are counted.
+alone; words of other splits that it lacks become unk and are counted. Where `pairs.embeddings` asks for them,
+sentence vectors too: a second Parquet file a shard has those of the texts that no earlier shard of its split has.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow import parquet
 
 from pipeline.text_statistics import Statistics, frequency_table, length_table, statistics_table
 from textgan import params as params_file
 from textgan.errors import UserError, program
+from textgan.facts.english import english_form
 from textgan.files import publishing, sha256_file, write_bytes, write_json
+from textgan.minilm import DIM, SentenceEmbedder, sentence_embedder
 from textgan.params import PairsParams
 from textgan.progress import Progress
 from textgan.records import SPLITS
-from textgan.text import Vocabulary, words
+from textgan.text import TextError, Vocabulary, words
 
 CAPTIONS, OUT = Path("data/captions"), Path("data/pairs")
 SCHEMA = pa.schema(
@@ -35,6 +40,8 @@ SCHEMA = pa.schema(
         ("token_ids", pa.list_(pa.list_(pa.int32()))),
     ]
 )
+ENGLISH = SCHEMA.append(pa.field("english", pa.list_(pa.string())))
+VECTORS = pa.schema([("text", pa.string()), ("embedding", pa.list_(pa.float32(), DIM))])
 
 
 def captions_of(row: dict[str, Any], languages: list[str]) -> tuple[list[str], list[str]]:
@@ -82,6 +89,26 @@ def pair_table(
     return pd.DataFrame(rows, columns=SCHEMA.names)
 
 
+def english_of(pairs: pd.DataFrame) -> list[list[str]]:
+    """The English form of each caption of each row; of a Spanish caption that tells nothing, that of all its facts."""
+    found = []
+    for row in pairs.itertuples(index=False):
+        known = json.loads(row.facts)
+        both = zip(row.captions, row.languages, strict=True)
+        try:
+            found.append([english_form(caption, language, known) for caption, language in both])
+        except TextError as error:
+            raise UserError(f"{row.sample_key}: {error}") from None
+    return found
+
+
+def vector_table(texts: list[str], embedder: SentenceEmbedder) -> pa.Table:
+    """Texts and their vectors."""
+    vectors = embedder.embed(texts).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIM)
+    return pa.Table.from_arrays([pa.array(texts, pa.string()), column], schema=VECTORS)
+
+
 def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, Any]:
     """Make pairs of every caption shard; returns the manifest."""
     shards = {split: sorted(captions.glob(f"{split}-*.parquet")) for split in SPLITS}
@@ -95,19 +122,31 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
     progress = Progress(sum(map(len, shards.values())), f"pairs {name}", "shards")
     manifest: dict[str, Any] = {"format": 1, "dataset": name, "languages": params.languages, "splits": {}}
     counted: dict[str, Statistics] = {}
+    embedder = sentence_embedder() if params.embeddings else None
     with publishing(out) as built:
         for split, paths in shards.items():
-            statistics, entries = Statistics(vocabulary, params.max_tokens), []
+            statistics, entries, embedded = Statistics(vocabulary, params.max_tokens), [], set[str]()
             for path in paths:
                 pairs = pair_table(pd.read_parquet(path), vocabulary, params, statistics)
-                buffer = io.BytesIO()
-                pairs.to_parquet(buffer, schema=SCHEMA, compression="zstd", index=False)
+                buffer, schema = io.BytesIO(), SCHEMA
+                if embedder is not None:
+                    pairs["english"], schema = english_of(pairs), ENGLISH
+                    texts = sorted({text for texts in pairs["english"] for text in texts} - embedded)
+                    embedded.update(texts)
+                    parquet.write_table(
+                        vector_table(texts, embedder), built / f"embeddings-{path.name}", compression="zstd"
+                    )
+                pairs.to_parquet(buffer, schema=schema, compression="zstd", index=False)
                 write_bytes(built / path.name, buffer.getvalue())
                 entries.append({"name": path.name, "images": len(pairs), "sha256": sha256_file(built / path.name)})
                 progress.update()
             manifest["splits"][split] = {"shards": entries, **statistics.summary()}
+            if embedder is not None:
+                manifest["splits"][split]["embedded_texts"] = len(embedded)
             counted[split] = statistics
         progress.close()
+        if embedder is not None:
+            manifest["embeddings"] = {**embedder.identity, "dim": DIM}
         write_bytes(built / "vocabulary.json", vocabulary.to_json().encode())
         manifest["vocabulary"] = {
             "words": len(vocabulary),

@@ -14,7 +14,7 @@ from textgan.networks.build import TextToImage
 from textgan.params import TrainParams
 from textgan.seeds import derive_seed
 from textgan.sheets import to_uint8
-from textgan.training_data import TrainingData, pad
+from textgan.training_data import TrainingData
 
 IMAGES = 400
 """At most so many of `select` are compared: seconds on a CPU, and enough to tell weights apart."""
@@ -35,7 +35,7 @@ class SelectScore:
         real = select.images[torch.arange(count)].permute(0, 2, 3, 1).cpu().numpy()
         self.real = extract(real, self.extractor, "select images")
         captions = [select.captions[idx] for idx in range(count)]
-        self.token_ids = pad([said[idx % len(said)] for idx, said in enumerate(captions)])  # [N,L]
+        self.texts = select.texts([said[idx % len(said)] for idx, said in enumerate(captions)])  # [N,L]
         noise = torch.Generator().manual_seed(derive_seed(params.seed, "select"))
         self.z = torch.randn(count, params.z_dim, generator=noise)
 
@@ -44,8 +44,8 @@ class SelectScore:
         """KID of the pictures of `net`; lower is better."""
         device = next(net.parameters()).device
         pictures = [
-            net(z.to(device), ids.to(device))
-            for z, ids in zip(self.z.split(BATCH), self.token_ids.split(BATCH), strict=True)
+            net(z.to(device), texts.to(device))
+            for z, texts in zip(self.z.split(BATCH), self.texts.split(BATCH), strict=True)
         ]
         fake = extract(to_uint8(torch.cat(pictures)), self.extractor, "pictures of select")
         ones = torch.ones(len(fake), dtype=torch.float64).numpy()

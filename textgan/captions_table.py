@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 class TokenTable(Sequence[list[list[int]]]):
@@ -98,6 +99,19 @@ class Flags(Sequence[list[bool]]):
         """The flags of some of the images."""
         captions, starts = _gathered(self.starts, images)
         return Flags(self.flags[captions], starts)
+
+
+def sentence_rows(column: pa.ChunkedArray, texts: pa.ChunkedArray) -> TokenTable:
+    """For each caption of each image a list of one number: which of `texts` it is, counted from 1, for 0 is no text.
+
+    Raises KeyError with a caption that is none of them.
+    """
+    captions, starts = _flat(column)
+    found = pc.index_in(captions, value_set=texts.combine_chunks())
+    if found.null_count:
+        raise KeyError(captions.filter(found.is_null())[0].as_py())
+    rows = found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
+    return TokenTable(rows, np.arange(len(rows) + 1), starts)
 
 
 def _flat(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:

@@ -17,7 +17,7 @@ from textgan.best import SelectScore
 from textgan.errors import UserError
 from textgan.progress import Progress
 from textgan.sheets import contact_sheet, to_uint8
-from textgan.training_data import TrainingData, pad
+from textgan.training_data import TrainingData
 from textgan.training_loop import RealFeatures, State, Training, run_loop
 
 GRID_CAPTIONS, GRID_SEEDS = 6, 8
@@ -37,7 +37,7 @@ class Caretaker:
         self.started = time.monotonic()
         every = max(1, len(select) // GRID_CAPTIONS)
         chosen = [select.captions[idx * every % len(select)] for idx in range(GRID_CAPTIONS)]
-        self.captions = pad([captions[-(row % 2)] for row, captions in enumerate(chosen)])  # both languages
+        self.captions = select.texts([captions[-(row % 2)] for row, captions in enumerate(chosen)])  # both languages
         scored = training.params.select_kimg > 0 and distributed.rank() == 0
         self.score = SelectScore(select, training.params) if scored else None
 

@@ -28,7 +28,7 @@ from textgan.metrics.kernel import MIN_IMAGES
 from textgan.metrics.listening import Metrics, agreement_numbers, clip_numbers, retrieval_numbers
 from textgan.metrics.matcher import MatcherBackbone
 from textgan.metrics.measuring import measurer_of
-from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full
+from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full, read_by
 from textgan.metrics.sheets import Sheets
 from textgan.metrics.splits import Split, manifest_of, read_split, read_thumbnails
 from textgan.metrics.suite import References, image_numbers
@@ -105,7 +105,8 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
 
     grid = grid_prompts(asked, settings.grid_prompts)
     seeds = list(range(settings.grid_seeds))
-    rows = [generate(snapshot, [asked.token_ids[place]] * len(seeds), seeds) for place in grid]
+    read = read_by(snapshot, asked)
+    rows = [generate(snapshot, [read[place]] * len(seeds), seeds) for place in grid]
     sheets.rows("grid", rows, [asked.texts[place] for place in grid], [asked.languages[place] for place in grid])
     shown = test.drawn(UNCURATED, settings.seed, "uncurated")
     sheets.tiles("uncurated", fake[shown])
@@ -237,7 +238,7 @@ def check(snapshot: Snapshot, vocabulary: Vocabulary, test: Split, train: Split,
 
 def sample(snapshot: Snapshot, prompts: Prompts) -> Images:
     """A picture of each prompt."""
-    return generate(snapshot, prompts.token_ids, prompts.seeds)
+    return generate(snapshot, read_by(snapshot, prompts), prompts.seeds)
 
 
 def _asked(params: DatasetParams, vocabulary: Vocabulary, test: Split) -> Prompts:

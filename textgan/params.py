@@ -121,6 +121,8 @@ class PairsParams:
     """Words seen less often in the train split become unk."""
     max_tokens: int
     """Longer captions are cut, and counted."""
+    embeddings: Literal["minilm"] | None = None
+    """Frozen sentence vectors of the captions' English form, for train.text_encoder of that name; null: none."""
 
     def __post_init__(self) -> None:
         rule(bool(self.languages) and set(self.languages) <= {"en", "es"}, "languages", self.languages, "of en, es")
@@ -154,7 +156,8 @@ class TrainParams:
     ema_rampup: float | None
     """The half-life is at most this part of the images seen; null gives the full one from the start."""
     z_dim: int
-    text_encoder: Literal["words"]
+    text_encoder: Literal["words", "minilm"]
+    """words: trained over the vocabulary; minilm: frozen sentence vectors, of which a projection is trained."""
     text_dim: int
     text_kimg: float
     """Before the game, the text encoder and the heads learn on this many real pairs which words go with which image."""
@@ -308,6 +311,9 @@ class DatasetParams:
         rule(bool(self.exports), "exports", self.exports, "a list of at least one export name")
         for name in self.exports:
             rule(name.replace("-", "").isalnum() and name == name.lower(), "exports", name, "a-z, 0-9 and -")
+        if self.train.text_encoder != "words":
+            wanted, given = self.train.text_encoder, self.pairs.embeddings
+            rule(given == wanted, "pairs.embeddings", given, f"{wanted}, for train.text_encoder is")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

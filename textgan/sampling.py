@@ -6,7 +6,7 @@ N pictures, L prompt length, Z latent
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor
 from textgan import params
 from textgan.errors import UserError
 from textgan.networks.build import TextToImage, build_text_to_image
-from textgan.networks.text_encoder import PAD_ID, Deaf
+from textgan.networks.text_encoder import PAD_ID, SENTENCE_DIM, Deaf
 from textgan.seeds import derive_seed
 from textgan.sheets import to_uint8
 
@@ -46,6 +46,11 @@ class Snapshot:
         """The words that it knows."""
         return self.directory / "vocabulary.json"
 
+    @property
+    def prompt_length(self) -> int:
+        """Numbers of one prompt as the text encoder reads it: token ids with padding, or a sentence vector."""
+        return SENTENCE_DIM if self.settings.text_encoder == "minilm" else int(self.info["max_tokens"])
+
 
 def load_snapshot(directory: Path, device: torch.device | None = None) -> Snapshot:
     """Read and check a snapshot. Raises UserError naming the file and what does not fit."""
@@ -65,6 +70,8 @@ def load_snapshot(directory: Path, device: torch.device | None = None) -> Snapsh
     if words.get("sha256") != info["vocabulary_sha256"] or len(words["words"]) != info["num_words"]:
         raise UserError(f"{directory / 'vocabulary.json'}: is not the vocabulary that {file.name} names")
     settings = params.from_mapping(params.TrainParams, info["train"], str(file), "train")
+    if settings.text_encoder != "words" and "text_encoder" not in info:
+        raise UserError(f"{file}: says not which weights its text encoder {settings.text_encoder} had")
     net = build_text_to_image(settings, info["width"], info["height"], info["num_words"])
     try:
         net.load_state_dict(tensors)
@@ -85,34 +92,72 @@ def latents(seeds: Sequence[int], z_dim: int) -> Tensor:  # -> [N,Z]
     return torch.stack(rows)
 
 
+Prompt = Sequence[int] | Sequence[float]
+"""Token ids of a prompt; or its sentence vector, for a snapshot whose text encoder is `minilm`."""
+
+
+def read_prompts(
+    snapshot: Snapshot,
+    texts: Sequence[str],
+    token_ids: Sequence[Sequence[int]],  # of the texts
+    languages: Sequence[str] | None = None,  # guessed where they are not given
+    facts: Sequence[Mapping[str, str]] | None = None,  # said of a Spanish text that tells none
+) -> Sequence[Prompt]:
+    """What the snapshot's text encoder reads of prompts.
+
+    Raises UserError where a package is missing, its weights are not those of the training, or a text has no English.
+    """
+    if snapshot.settings.text_encoder == "words":
+        return token_ids
+    from textgan.facts.english import english_form
+    from textgan.minilm import sentence_embedder
+
+    embedder, wanted = sentence_embedder(), snapshot.info["text_encoder"]
+    for key, value in embedder.identity.items():
+        if wanted[key] != value:
+            raise UserError(
+                f"{snapshot.directory / 'snapshot.json'}: text_encoder.{key} is {wanted[key]}; what is installed has"
+                f" {value}: install the version that the training had"
+            )
+    english = [
+        english_form(text, languages[place] if languages else None, facts[place] if facts else None)
+        for place, text in enumerate(texts)
+    ]
+    distinct = list(dict.fromkeys(english))
+    vectors = dict(zip(distinct, embedder.embed(distinct).astype(np.float32).tolist(), strict=True))
+    return [vectors[text] for text in english]
+
+
+def padded(prompts: Sequence[Prompt], length: int, count: int) -> Tensor:  # -> [count,length]
+    """Prompts of one length, and empty ones behind them: what is asked for besides must not change a bit."""
+    rows = [list(prompt)[:length] for prompt in prompts] + [[]] * (count - len(prompts))
+    return torch.tensor([row + [PAD_ID] * (length - len(row)) for row in rows])
+
+
 @torch.no_grad()
 def generate(
     snapshot: Snapshot,
-    token_ids: Sequence[Sequence[int]],  # one prompt for each picture
+    prompts: Sequence[Prompt],  # one for each picture
     seeds: Sequence[int],  # one for each picture
     batch: int = CHUNK,  # pictures at once; compare pictures made with the same number only
     truncation: float = 1.0,  # how far from the mean style of the prompt; 0 is the mean
 ) -> np.ndarray:  # -> [N,H,W,3] uint8
     """Pictures of prompts and seeds, in order."""
-    if len(token_ids) != len(seeds):
-        raise ValueError(f"{len(token_ids)} prompts and {len(seeds)} seeds; they must be as many")
+    if len(prompts) != len(seeds):
+        raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds; they must be as many")
     device = next(snapshot.net.parameters()).device
-    length = int(snapshot.info["max_tokens"])
     pictures = []
     for first in range(0, len(seeds), batch):
-        ids = [list(prompt)[:length] for prompt in token_ids[first : first + batch]]
         part = list(seeds[first : first + batch])
-        missing = batch - len(part)
-        z = latents(part + [0] * missing, snapshot.settings.z_dim).to(device)
-        # Padded to one length and one batch size: what is asked for besides must not change a bit.
-        padded = torch.tensor([row + [PAD_ID] * (length - len(row)) for row in ids + [[]] * missing], device=device)
-        pictures.append(to_uint8(_synthesise(snapshot.net, z, padded, truncation))[: len(part)])
+        z = latents(part + [0] * (batch - len(part)), snapshot.settings.z_dim).to(device)
+        texts = padded(prompts[first : first + batch], snapshot.prompt_length, batch).to(device)
+        pictures.append(to_uint8(_synthesise(snapshot.net, z, texts, truncation))[: len(part)])
     return np.concatenate(pictures)
 
 
-def _synthesise(net: TextToImage, z: Tensor, token_ids: Tensor, truncation: float) -> Tensor:  # -> [N,3,H,W]
+def _synthesise(net: TextToImage, z: Tensor, texts: Tensor, truncation: float) -> Tensor:  # -> [N,3,H,W]
     """Images; a truncated style is drawn towards the mean style of its own prompt, so that the words keep their say."""
-    c = net.text(token_ids)
+    c = net.text(texts)
     style = net.generator.mapping(z, c)
     if truncation != 1.0:
         others = latents(range(STYLES_IN_MEAN), z.shape[1]).to(z.device)

@@ -29,6 +29,7 @@ from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
 from textgan.manifest import read_images
 from textgan.networks.build import build_networks
+from textgan.networks.text_encoder import MinilmEncoder
 from textgan.training_data import load_split
 from textgan.training_loop import RealFeatures, Training, new_training
 
@@ -74,8 +75,9 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         manifest = read_images(images)
         vocabulary = _read_json(pairs / "vocabulary.json")
         work = unfinished_dir("train", _identity(settings, images, pairs))
-        networks = build_networks(settings, manifest.width, manifest.height, len(vocabulary["words"]), device)
-        data = load_split(images, pairs, "train", len(vocabulary["words"]), settings.damaged, device)
+        words = len(vocabulary["words"])
+        networks = build_networks(settings, manifest.width, manifest.height, words, device)
+        data = load_split(images, pairs, "train", words, settings.damaged, device, settings.text_encoder)
         if settings.batch_size > len(data):
             raise UserError(
                 f"params.yaml: datasets.{name}.train.batch_size is {settings.batch_size};"
@@ -88,11 +90,13 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
             print(
                 f"train: {len(data.skipped)} damaged images are left out; the first: {data.skipped[0]}", file=sys.stderr
             )
+        if isinstance(networks.text, MinilmEncoder) and data.vectors is not None:
+            networks.text.calibrate(data.vectors[1:])
         training = new_training(settings, networks)
         real_features = RealFeatures(data, networks, settings, device)
         resume(training, work)
         acceleration.accelerate(networks, settings, device)
-        grid = load_split(images, pairs, "select", len(vocabulary["words"]), settings.damaged)
+        grid = load_split(images, pairs, "select", words, settings.damaged, text_encoder=settings.text_encoder)
         if settings.captions == "none":  # a network that never heard a word is neither scored nor shown with one
             grid.captions = [[[]] for _ in range(len(grid))]
         Caretaker(training, work, runs, name, grid).run(data, real_features)
@@ -105,12 +109,14 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 "height": manifest.height,
                 "train": dataclasses.asdict(settings),
                 "vocabulary_sha256": vocabulary["sha256"],
-                "num_words": len(vocabulary["words"]),
+                "num_words": words,
                 "max_tokens": data.longest_caption,
                 "cur_nimg": training.state.best_nimg,
                 "nan_steps": training.state.nan_steps,
                 "skipped_images": len(data.skipped),
             }
+            if settings.text_encoder != "words":
+                snapshot["text_encoder"] = _read_json(pairs / "manifest.json")["embeddings"]
             with publishing(out) as built:
                 write_snapshot(training, snapshot, built)
                 shutil.copyfile(pairs / "vocabulary.json", built / "vocabulary.json")

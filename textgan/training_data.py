@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
+from pyarrow import parquet
 from torch import Tensor
 
-from textgan.captions_table import Flags, TokenTable
+from textgan.captions_table import Flags, TokenTable, sentence_rows
 from textgan.dataset import ImageShards, Pairs
 from textgan.errors import UserError
 from textgan.facts.schema import VALUES
-from textgan.networks.text_encoder import PAD_ID
+from textgan.networks.text_encoder import PAD_ID, SENTENCE_DIM
 from textgan.seeds import derive_seed
 from textgan.streaming import DEPTH, ImageStream, readable, split_images
 
@@ -38,7 +40,7 @@ class Batch:
     """What one step sees, for all processes together: M = B + B*K texts, the images' own ones first."""
 
     index: Tensor  # [B] which images
-    token_ids: Tensor  # [M,L] a caption of each image, then K hard mismatches of each, padded
+    token_ids: Tensor  # [M,L] a caption of each image, then K hard mismatches of each, as `TrainingData.texts` says
     wrong: Tensor  # [B,M] bool: text j contradicts image i
 
 
@@ -47,10 +49,11 @@ class TrainingData:
     """One split; batches are functions of the seed and of the images seen."""
 
     images: Tensor | ImageStream  # [N,3,H,W] uint8
-    captions: Sequence[list[list[int]]]  # token ids of the captions of each image
+    captions: Sequence[list[list[int]]]  # token ids of the captions of each image; or of each the row of `vectors`
     says_all: Sequence[list[bool]]  # whether each of them says all that is known
     facts: Tensor  # [N,F] index of the value, -1 where not known
     part: slice = field(default_factory=lambda: slice(None))  # of each batch: the images that this process will ask for
+    vectors: Tensor | None = None  # float16 [R,384] frozen sentence vectors, where the encoder reads them; row 0 is 0
     skipped: list[str] = field(default_factory=list)  # images left out because they are damaged, and why
     composer: ThreadPoolExecutor | None = None  # makes the next batch while the training works, where there is one
     _composing: dict[tuple, Future[Batch]] = field(default_factory=dict)
@@ -65,6 +68,11 @@ class TrainingData:
         if isinstance(self.captions, TokenTable):
             return self.captions.longest
         return max(len(ids) for captions in self.captions for ids in captions)
+
+    def texts(self, captions: list[list[int]]) -> Tensor:  # -> int64 [B,L] or float32 [B,384]
+        """What the text encoder reads of captions: padded token ids, or the sentence vectors of their rows."""
+        padded = pad(captions)
+        return padded if self.vectors is None else self.vectors[padded[:, 0]].float()
 
     def order(self, seed: int, first: int, count: int) -> Tensor:  # -> [count]
         """Images first..first+count of the endless sequence of shuffled epochs."""
@@ -122,7 +130,7 @@ class TrainingData:
             chosen.append([] if captions == "none" else complete[int(draw * len(complete))])
             full.append(True)
         wrong = contradictions(facts, self.facts[torch.cat([said, others])], torch.tensor(full))
-        return Batch(index, pad(chosen), wrong & (captions != "none"))
+        return Batch(index, self.texts(chosen), wrong & (captions != "none"))
 
     def _nearly(self, facts: Tensor, hard: int, generator: torch.Generator) -> Tensor:  # [B,F] -> [B*hard]
         """Images that differ in one fact drawn at random, and in as few others as the data allow."""
@@ -169,6 +177,7 @@ def load_split(
     num_words: int,
     damaged: str = "stop",  # at the first damaged image; skip: leave them out and count them
     device: torch.device | None = None,  # where batches will be needed
+    text_encoder: str = "words",  # minilm reads the sentence vectors of the pairs
 ) -> TrainingData:
     """One split of the shards and its pairs, checked against each other; images in memory where they fit.
 
@@ -185,6 +194,9 @@ def load_split(
         raise UserError(
             f"{pairs_dir}: {pairs.keys[outside]} of {split} has a token id outside the vocabulary of {num_words} words"
         )
+    vectors = None
+    if text_encoder == "minilm":
+        vectors, tokens = _sentences(pairs)
     flags = Flags.first_of_each_language(pairs.table["languages"])
     facts = _fact_rows(pairs.column("facts"))
     positions = np.arange(len(shards))
@@ -194,7 +206,27 @@ def load_split(
         if skipped:
             tokens, flags, facts = tokens.rows(positions), flags.rows(positions), facts[positions]
     images = split_images(shards, positions, device)
-    return TrainingData(images, tokens, flags, torch.from_numpy(facts), skipped=skipped)
+    return TrainingData(images, tokens, flags, torch.from_numpy(facts), vectors=vectors, skipped=skipped)
+
+
+def _sentences(pairs: Pairs) -> tuple[Tensor, TokenTable]:  # -> float16 [R,384], the row of each caption
+    """The sentence vectors of a split, in the order of its files, behind a row of zeros. Raises UserError."""
+    files = sorted(pairs.directory.glob(f"embeddings-{pairs.split}-*.parquet"))
+    if not files or "english" not in pairs.table.column_names:
+        raise UserError(
+            f"{pairs.directory}: has no sentence vectors of {pairs.split} for text_encoder minilm; set pairs.embeddings"
+            " to minilm in params.yaml and run the stage pairs again"
+        )
+    table = pa.concat_tables([parquet.read_table(file) for file in files])
+    vectors = np.zeros((len(table) + 1, SENTENCE_DIM), np.float16)
+    try:
+        start = 1
+        for chunk in table["embedding"].chunks:
+            vectors[start : start + len(chunk)] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), -1)
+            start += len(chunk)
+        return torch.from_numpy(vectors), sentence_rows(pairs.table["english"], table["text"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{pairs.directory}: embeddings-{pairs.split} do not fit the captions: {error}") from None
 
 
 def _fact_rows(texts: list[str]) -> np.ndarray:  # -> [N,F] int16

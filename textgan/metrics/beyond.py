@@ -15,12 +15,12 @@ from textgan.metrics.kernel import MIN_IMAGES, kernels, kid
 from textgan.metrics.latent import diversity, walk
 from textgan.metrics.measuring import Measurer
 from textgan.metrics.memorisation import memorisation
-from textgan.metrics.prompts import Prompts
+from textgan.metrics.prompts import Prompts, read_by
 from textgan.metrics.sheets import Sheets
 from textgan.metrics.splits import thumbnail
 from textgan.metrics.suite import References
 from textgan.params import DatasetParams
-from textgan.sampling import Snapshot, generate
+from textgan.sampling import Prompt, Snapshot, generate, read_prompts
 from textgan.seeds import derive_seed
 from textgan.text import Vocabulary, encode_prompt
 
@@ -93,7 +93,8 @@ def within_prompts(rows: Sequence[Images], kinds: Sequence[str], references: Ref
 
 def walks(snapshot: Snapshot, asked: Prompts, places: Sequence[int], extractor: Extractor, sheets: Sheets) -> float:
     """Mean unevenness over a few prompts, and the walks as a sheet."""
-    found = [walk(snapshot, asked.token_ids[place], (0, 1), STEPS, extractor) for place in places]
+    prompts = read_by(snapshot, asked)
+    found = [walk(snapshot, prompts[place], (0, 1), STEPS, extractor) for place in places]
     sheets.rows(
         "interpolation",
         [one.images for one in found],
@@ -132,14 +133,15 @@ def words_apart(
         facts, language = asked.facts[place], asked.languages[place]
         if "colour" not in facts or len(colours) < 2:
             continue
-        ids = []
+        prompts: list[Prompt] = []
         for colour in colours:
             changed = {**facts, "colour": colour}
             text = realise(changed, language, derive_seed(params.evaluate.seed, "apart", place), 1)[0]
-            ids.append(encode_prompt(text, vocabulary, params.pairs.max_tokens))
+            ids = encode_prompt(text, vocabulary, params.pairs.max_tokens)
+            prompts += read_prompts(snapshot, [text], [ids], [language], [changed])
             wanted.append(changed)
             groups.append(row)
-        rows.append(generate(snapshot, ids, [asked.seeds[place]] * len(ids)))
+        rows.append(generate(snapshot, prompts, [asked.seeds[place]] * len(prompts)))
         texts.append(asked.texts[place])
         languages.append(language)
     if not rows:

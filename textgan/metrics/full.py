@@ -6,7 +6,7 @@ images. The name counts the images: with 10,000 generated ones it is fid10k_full
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from safetensors.numpy import load_file, save
 from textgan.files import fingerprint, write_bytes
 from textgan.metrics.distances import Gaussian, RunningStatistics, frechet_distance
 from textgan.metrics.features import BATCH, CACHE, Images, extract
-from textgan.metrics.splits import manifest_of, read_captions, samples
+from textgan.metrics.splits import manifest_of, read_captions, read_english, samples
 from textgan.metrics.suite import count_name
 from textgan.metrics.supplied import InceptionExtractor
-from textgan.sampling import Snapshot, generate
+from textgan.sampling import Prompt, Snapshot, generate, read_prompts
 from textgan.seeds import derive_seed
 
 BLOCK = 16 * BATCH
@@ -32,7 +32,11 @@ def full_distance(
     real_count, real = _real(dataset, extractor)
     captions = read_captions(dataset, "train")
     rng = np.random.default_rng(derive_seed(seed, "full"))
-    picks = [captions[place] for place in rng.integers(0, len(captions), count)]
+    places = rng.integers(0, len(captions), count)
+    picks: Sequence[Prompt] = [captions[place] for place in places]
+    if snapshot.settings.text_encoder == "minilm":
+        english = read_english(dataset, "train")
+        picks = read_prompts(snapshot, [english[place] for place in places], [], ["en"] * count)
     fake = RunningStatistics(len(real.mean))
     for start in range(0, count, BLOCK):
         part = picks[start : start + BLOCK]

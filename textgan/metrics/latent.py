@@ -16,8 +16,7 @@ import torch
 
 from textgan.metrics.features import Extractor, Features, Images, extract
 from textgan.metrics.manifold import squared_distances
-from textgan.sampling import Snapshot, latents, to_uint8
-from textgan.training_data import pad
+from textgan.sampling import Prompt, Snapshot, latents, padded, to_uint8
 
 
 def mean_distance(features: Features) -> float:  # [N,D]
@@ -42,16 +41,15 @@ class Walk:
 
 
 @torch.no_grad()
-def walk(snapshot: Snapshot, token_ids: list[int], seeds: tuple[int, int], steps: int, extractor: Extractor) -> Walk:
+def walk(snapshot: Snapshot, prompt: Prompt, seeds: tuple[int, int], steps: int, extractor: Extractor) -> Walk:
     """A spherical line between the z of two seeds (Gaussians live on a shell), and how even its steps look."""
     a, b = latents(seeds, snapshot.settings.z_dim)
     angle = torch.arccos(torch.clamp((a @ b) / (a.norm() * b.norm()), -1, 1))
     at = torch.linspace(0, 1, steps)[:, None]
     z = (torch.sin((1 - at) * angle) * a + torch.sin(at * angle) * b) / torch.sin(angle)
-    length = int(snapshot.info["max_tokens"])
-    ids = pad([[*token_ids[:length], *[0] * (length - len(token_ids))]] * steps)
+    texts = padded([prompt] * steps, snapshot.prompt_length, steps)
     device = next(snapshot.net.parameters()).device
-    images = to_uint8(snapshot.net(z.to(device), ids.to(device)))
+    images = to_uint8(snapshot.net(z.to(device), texts.to(device)))
     features = extract(images, extractor, "interpolation").astype(np.float64)
     moves = np.linalg.norm(np.diff(features, axis=0), axis=1)
     return Walk(images, float(moves.max() / max(float(moves.mean()), 1e-12)))

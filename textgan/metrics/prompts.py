@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from textgan.errors import UserError
 from textgan.metrics.splits import Split
+from textgan.sampling import Prompt, Snapshot, read_prompts
 from textgan.seeds import derive_seed
 from textgan.text import Vocabulary, encode_prompt
 
@@ -24,6 +25,11 @@ class Prompts:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+def read_by(snapshot: Snapshot, prompts: Prompts) -> Sequence[Prompt]:
+    """The prompts as the snapshot's text encoder reads them."""
+    return read_prompts(snapshot, prompts.texts, prompts.token_ids, prompts.languages, prompts.facts)
 
 
 def of_split(split: Split, seed: int) -> Prompts:

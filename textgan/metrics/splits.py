@@ -109,6 +109,12 @@ def read_captions(dataset: str, split: str, data: Path = DATA) -> list[list[int]
     return [list(map(int, ids)) for table in tables for rows in table["token_ids"] for ids in rows]
 
 
+def read_english(dataset: str, split: str, data: Path = DATA) -> list[str]:
+    """The English form of every caption of a split, in the order of `read_captions`; of pairs with embeddings."""
+    _, tables = _tables(dataset, split, data)
+    return [text for table in tables for texts in table["english"] for text in texts]
+
+
 def manifest_of(dataset: str, data: Path = DATA) -> dict[str, Any]:
     """The manifest of the image shards."""
     file = data / "images" / dataset / "manifest.json"

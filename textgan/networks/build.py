@@ -13,7 +13,7 @@ from textgan.networks.generator import Generator
 from textgan.networks.latent_encoder import LatentEncoder
 from textgan.networks.projected import ProjectedDiscriminator
 from textgan.networks.scratch import ScratchDiscriminator
-from textgan.networks.text_encoder import WordsEncoder
+from textgan.networks.text_encoder import MinilmEncoder, WordsEncoder, build_text_encoder
 from textgan.params import TrainParams
 from textgan.seeds import derive_seed
 
@@ -21,9 +21,9 @@ Discriminator = ProjectedDiscriminator | ScratchDiscriminator
 
 
 class TextToImage(nn.Module):
-    """Token ids and z to an image: what a snapshot holds."""
+    """A text (token ids, or its frozen sentence vector) and z to an image: what a snapshot holds."""
 
-    def __init__(self, text: WordsEncoder, generator: Generator) -> None:
+    def __init__(self, text: WordsEncoder | MinilmEncoder, generator: Generator) -> None:
         super().__init__()
         self.text, self.generator = text, generator
 
@@ -35,7 +35,7 @@ class TextToImage(nn.Module):
 class Networks:
     """Everything that is trained; `text` is trained with D, and G and D share it."""
 
-    text: WordsEncoder
+    text: WordsEncoder | MinilmEncoder
     G: Generator
     D: Discriminator
     G_ema: TextToImage
@@ -46,7 +46,13 @@ class Networks:
 
     def modules(self) -> dict[str, nn.Module]:
         """By the name that checkpoints use."""
-        always = {"text": self.text, "G": self.G, "D": self.D, "G_ema": self.G_ema, "G_best": self.G_best}
+        always: dict[str, nn.Module] = {
+            "text": self.text,
+            "G": self.G,
+            "D": self.D,
+            "G_ema": self.G_ema,
+            "G_best": self.G_best,
+        }
         return always if self.E is None else {**always, "E": self.E}
 
 
@@ -57,7 +63,7 @@ def build_text_to_image(params: TrainParams, width: int, height: int, num_words:
         generator = Generator(width, height, params.z_dim, params.text_dim, params.g_channels, params.g_max_channels)
     except ValueError as error:
         raise UserError(f"params.yaml: images: {error}") from None
-    net = TextToImage(WordsEncoder(num_words, params.text_dim), generator)
+    net = TextToImage(build_text_encoder(params.text_encoder, num_words, params.text_dim), generator)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
