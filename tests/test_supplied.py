@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,8 @@ def test_the_full_distance_is_that_of_all_images_and_keeps_real_statistics(incep
     monkeypatch.setattr(full, "read_captions", lambda *_: [[1], [2]])
     monkeypatch.setattr(full, "manifest_of", lambda _: {"splits": {"train": {"shards": [{"sha256": "a"}]}}})
     monkeypatch.setattr(full, "generate", lambda _, ids, seeds: fake[: len(ids)])
-    found = [full.full_distance("d", None, extractor, 32, 0) for _ in range(2)]  # type: ignore[arg-type]
+    snapshot: Any = SimpleNamespace(settings=SimpleNamespace(text_encoder="words"))
+    found = [full.full_distance("d", snapshot, extractor, 32, 0) for _ in range(2)]
     wanted = frechet_distance(
         gaussian_of(extract(real, extractor, "real")), gaussian_of(extract(fake[:32], extractor, "fake"))
     )

@@ -165,7 +165,13 @@ def test_threads_do_not_depend_on_the_machine(monkeypatch):
 
 TWO = {"total_kimg": 0.08, "tick_kimg": 0.008, "architecture": "projected", "g_kl": 0.05, "g_pixels": 0.2}
 """Ten steps, a row each."""
-OPTIMISERS = {"sgd": ("float32", {"optimiser": "sgd", "beta1": 0.9}), "adam": ("float64", {"optimiser": "adam"})}
+OPTIMISERS = {
+    "sgd": ("float32", {"optimiser": "sgd", "beta1": 0.9, "g_lr": 0.0001, "d_lr": 0.0003}),
+    "adam": ("float64", {"optimiser": "adam"}),
+}
+    "sgd": ("float32", {"optimiser": "sgd", "beta1": 0.9, "g_lr": 0.0001, "d_lr": 0.0003}),
+    "adam": ("float64", {"optimiser": "adam"}),
+}
 """Adam in double precision: its first steps divide a gradient by its own size, so that in fp32, where the order of a
 sum is in the last bits, a gradient that is all but zero moves its weight by the full rate up in one and down in two
 processes. Were anything else not the same (norms, averages, noise), it would not be the same in double precision."""
