@@ -169,9 +169,6 @@ OPTIMISERS = {
     "sgd": ("float32", {"optimiser": "sgd", "beta1": 0.9, "g_lr": 0.0001, "d_lr": 0.0003}),
     "adam": ("float64", {"optimiser": "adam"}),
 }
-    "sgd": ("float32", {"optimiser": "sgd", "beta1": 0.9, "g_lr": 0.0001, "d_lr": 0.0003}),
-    "adam": ("float64", {"optimiser": "adam"}),
-}
 """Adam in double precision: its first steps divide a gradient by its own size, so that in fp32, where the order of a
 sum is in the last bits, a gradient that is all but zero moves its weight by the full rate up in one and down in two
 processes. Were anything else not the same (norms, averages, noise), it would not be the same in double precision."""
