@@ -35,11 +35,13 @@ SWITCHES: dict[str, tuple[str, Values]] = {
     "random-features": ("the frozen network with random weights", {"features": "random"}),
     "pair-off": ("no pair loss", {"g_pair": 0.0}),
     "pixels-off": ("no pixel loss", {"g_pixels": 0.0}),
-    "latent-off": ("every z drawn, none that tells of an image", {"g_kl": 0.0}),
+    "pair-all": ("every picture held against its image", {"g_pair_every": 1}),
     "choice-off": ("no picking of the own caption, in D nor in G", {"d_choice": 0.0, "g_choice": 0.0}),
     "g-choice-off": ("no picking of the own caption in G", {"g_choice": 0.0}),
 }
 """Name -> what it says in the table, and what it changes in `train`."""
+ABSENT = {"g_pair_every": 1}
+"""What a key has that a preset leaves out, where that is not 0."""
 BY_DEFAULT = tuple(SWITCHES)[:10]
 
 
@@ -96,9 +98,7 @@ def applicable(train: Mapping[str, Any]) -> dict[str, Values]:
             changes = {"augment": "none"}
         if name == "random-features" and train["architecture"] != "projected":
             continue
-        changes = {key: value for key, value in changes.items() if train.get(key, 0.0) != value}
-        if changes:
-            changes |= trials.without_pairs({**train, **changes})
+        changes = {key: value for key, value in changes.items() if train.get(key, ABSENT.get(key, 0.0)) != value}
         if changes or name == FULL:
             found[name] = changes
     return found

@@ -94,13 +94,13 @@ def compare(base: Trial, candidate: str, seeds: list[int], seconds: float | None
         if seconds is not None:
             preset = fitting(preset, seconds, calibrate_kimg)
         ours = trained(preset)
-        changes = {"seed": seed, **candidate_settings(base, candidate)}
+        changes = {"seed": seed, **candidate_settings(candidate)}
         scratch = trials.variant(
             base, f"scratch {candidate}, seed {seed}", f"scratch-{candidate}-{seed}", train=changes
         )
         theirs = trained(fitting(scratch, ours["cpu_seconds"], calibrate_kimg))
         rows.append({"seed": seed, "preset": ours, "scratch": theirs})
-    return {"candidate": candidate, "settings": candidate_settings(base, candidate), "rows": rows}
+    return {"candidate": candidate, "settings": candidate_settings(candidate), "rows": rows}
 
 
 def trained(trial: Trial) -> Values:

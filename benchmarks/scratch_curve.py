@@ -52,14 +52,13 @@ def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: f
     found = {name: points(trial, last=True) for name, trial in trained.items()}
     best = min(found, key=lambda name: found[name][-1]["fd"] if found[name] else float("inf"))
     found[best] = points(trained[best])
-    changes = {name: candidate_settings(base, name) for name in found}
+    changes = {name: candidate_settings(name) for name in found}
     return {"seconds": seconds, "px": PX, "points": found, "settings": changes, "best": best}
 
 
-def candidate_settings(base: Trial, name: str) -> Values:
+def candidate_settings(name: str) -> Values:
     """What it has otherwise than the preset."""
-    changes = {**SCRATCH, **CANDIDATES[name]}
-    return changes | trials.without_pairs({**settings(base), **changes})
+    return {**SCRATCH, **CANDIDATES[name]}
 
 
 def within(points: list[Values], seconds: float) -> list[Values]:
@@ -69,7 +68,7 @@ def within(points: list[Values], seconds: float) -> list[Values]:
 
 def train(small: Trial, name: str, seconds: float, calibrate_kimg: float, num_points: int) -> Trial:
     """One candidate, for as long as fits, with the weights of each row kept."""
-    changes = {**candidate_settings(small, name), "select_kimg": 0.0}  # G_ema of each moment, not the best so far
+    changes = {**candidate_settings(name), "select_kimg": 0.0}  # G_ema of each moment, not the best so far
     trial = fitting(
         replace(
             trials.variant(small, f"scratch {name} at {PX} px", "", train=changes),

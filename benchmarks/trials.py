@@ -88,12 +88,6 @@ def of_length(train: Values, kimg: float | None) -> Values:
     return {"total_kimg": kimg, **{key: round(train[key] * share, 4) for key in IN_PROPORTION if key in train}}
 
 
-def without_pairs(train: Values) -> Values:
-    """What else goes where both losses against the real image are off: the z that tells of it."""
-    pairs = train.get("g_pair", 0.0) > 0 or train.get("g_pixels", 0.0) > 0
-    return {"g_kl": 0.0} if train.get("g_kl", 0.0) > 0 and not pairs else {}
-
-
 def prepare(trial: Trial, data: Sequence[str] = DATA, root: Path = Path()) -> None:
     """Its directory: parameters, links to what it reads in `root`. Raises UserError where it was made of others."""
     parts = [*(f"{part}/{trial.dataset}" for part in data), f"models/{trial.dataset}-matcher"]

@@ -11,7 +11,6 @@ from textgan.ema import ema_beta
 from textgan.errors import UserError
 from textgan.extractors import STRIDES, load_extractor, weights_file
 from textgan.networks.build import build_networks, build_text_to_image
-from textgan.networks.latent_encoder import outlines
 from textgan.networks.layers import grid_of
 from textgan.networks.text_encoder import WordsEncoder
 from textgan.optimisers import build_optimiser, learning_rate
@@ -119,18 +118,3 @@ def test_learning_rate_falls_to_zero_at_the_end():
     """Constant until the last part, then a line."""
     assert [learning_rate(2.0, nimg, 100, 0.5) for nimg in (0, 50, 75, 100)] == [2.0, 2.0, 1.0, 0.0]
     assert learning_rate(2.0, 100, 100, 0) == 2.0
-
-
-def test_the_latent_encoder_sees_shapes_and_neither_colour_nor_light():
-    """A square is the same to it in any colour on any other, bright or dim; elsewhere it is another."""
-
-    def square(ink: tuple[float, ...], ground: tuple[float, ...], top: int) -> torch.Tensor:
-        image = torch.tensor(ground)[None, :, None, None].expand(1, 3, 64, 64).clone()
-        image[:, :, top : top + 20, 20:40] = torch.tensor(ink)[None, :, None, None]
-        return outlines(image)
-
-    seen = square((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), 8)
-    assert seen.shape == (1, 1, 16, 16)
-    torch.testing.assert_close(square((0.1, 0.3, -0.2), (0.5, 0.3, 0.4), 8), seen, rtol=0.05, atol=0.05)
-    assert (square((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), 32) - seen).abs().max() > 1
-    assert torch.isfinite(outlines(torch.zeros(1, 3, 64, 48))).all()

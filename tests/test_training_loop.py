@@ -20,9 +20,8 @@ from tests.tiny_training import settings, write_data
 from textgan import train as stage
 from textgan.distributed import local_part
 from textgan.errors import UserError
-from textgan.networks.build import build_networks
 from textgan.params import TrainParams
-from textgan.training_loop import _latents, new_training
+from textgan.training_loop import _held
 
 
 @pytest.fixture(autouse=True)
@@ -62,13 +61,13 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, step: int, error: Exception) -> 
     return steps
 
 
-OWN_LATENTS = {"g_kl": 0.05, "g_pixels": 4.0}
-"""Half of the pictures get the z that an encoder reads off their real image."""
+PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2}
+"""Half of the pictures are held against their real image."""
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"architecture": "projected", **OWN_LATENTS}, {"architecture": "projected"}, {"architecture": "scratch"}],
+    [{"architecture": "projected", **PAIRS}, {"architecture": "projected"}, {"architecture": "scratch"}],
 )
 def test_resuming_equals_not_stopping(place, monkeypatch, changes):
     """The snapshot's bytes are the same with and without a SIGTERM in the middle, between two ticks."""
@@ -92,32 +91,13 @@ def test_resuming_equals_not_stopping(place, monkeypatch, changes):
     assert steps == 6  # 48 images, 8 a step: nothing was trained twice
 
 
-def test_a_latent_of_its_own_is_learnt_and_bounded(place):
-    """z tells something of its image, less of it where a nat costs more; without the weight there is no encoder."""
-    nats = {}
-    for g_kl in (0.0, 1e-4, 1.0):
-        changes = {"g_kl": g_kl, "g_pixels": 20.0, "total_kimg": 0.16, "g_lr": 0.01}
-        trained(place, settings(**changes), f"kl{g_kl}")
-        curve = pd.read_csv(f"kl{g_kl}/curve.csv")
-        nats[g_kl] = curve["z_nats"].iloc[-1] if "z_nats" in curve else None
-    assert nats[0.0] is None
-    assert nats[1e-4] > 2 * nats[1.0] > 0
-
-
-def test_only_pictures_with_their_images_z_are_held_against_it(place):
-    """Every second picture of the whole batch, whatever the part of a process; the others keep the drawn z."""
-    params = settings(**OWN_LATENTS)
-    networks = build_networks(params, 32, 32, 10, torch.device("cpu"))
-    training = new_training(params, networks)
-    drawn, images, c = torch.randn(8, 8), torch.randn(8, 3, 32, 32), torch.randn(8, 16)
-    z, paired, nats = _latents(training, drawn, images, c, slice(0, 8))
-    assert paired.tolist() == [2, 0] * 4
-    assert torch.equal(z[1::2], drawn[1::2]) and not torch.isclose(z[::2], drawn[::2]).all(dim=1).any()
-    assert (nats >= 0).all()
-    parts = [slice(0, 3), slice(3, 8)]
-    halves = [_latents(training, drawn[part], images[part], c[part], part) for part in parts]
-    torch.testing.assert_close(torch.cat([half[0] for half in halves]), z)
-    assert torch.equal(torch.cat([half[1] for half in halves]), paired)
+def test_one_in_so_many_pictures_is_held_against_its_image():
+    """Of the whole batch, whatever the part of a process; it stands for the others."""
+    device = torch.device("cpu")
+    assert _held(1, slice(0, 3), device).tolist() == [1, 1, 1]
+    whole = _held(4, slice(0, 16), device)
+    assert whole.sum() == 16 and whole.count_nonzero() == 4
+    assert torch.equal(torch.cat([_held(4, slice(0, 6), device), _held(4, slice(6, 16), device)]), whole)
 
 
 def test_kill_loses_at_most_one_interval(place, monkeypatch):
@@ -163,7 +143,7 @@ def test_threads_do_not_depend_on_the_machine(monkeypatch):
         stage._threads()
 
 
-TWO = {"total_kimg": 0.08, "tick_kimg": 0.008, "architecture": "projected", "g_kl": 0.05, "g_pixels": 0.2}
+TWO = {"total_kimg": 0.08, "tick_kimg": 0.008, "architecture": "projected", **PAIRS}
 """Ten steps, a row each."""
 OPTIMISERS = {
     "sgd": ("float32", {"optimiser": "sgd", "beta1": 0.9, "g_lr": 0.0001, "d_lr": 0.0003}),

@@ -99,8 +99,3 @@ def pixel_loss(fake: Tensor, real: Tensor) -> Tensor:  # [N,3,H,W] each -> [N]
     The L1 term of Isola et al. 2017; at full size it would blur what the game has sharpened.
     """
     return (F.avg_pool2d(fake, 4) - F.avg_pool2d(real, 4)).abs().flatten(1).mean(dim=1)
-
-
-def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:  # [N,Z], [N,Z] -> [N]
-    """Nats that a Gaussian z with independent parts tells beyond the prior N(0, 1) (Kingma and Welling 2014, B)."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)

@@ -188,9 +188,9 @@ class TrainParams:
     """Weight, in G, of the distance in D's features to the real image of the same caption: shapes come soon."""
     g_pixels: float = 0.0
     """Weight, in G, of the distance to that image in pixels at a quarter of the size: shapes get filled."""
-    g_kl: float = 0.0
-    """Weight, in G, of what z tells of a real image, in nats: half of the pictures get their image's own z, and they
-    alone are held against it (g_pair, g_pixels). 0: every z is drawn, and every picture is held against its image."""
+    g_pair_every: int = 1
+    """One of so many pictures is held against its real image (g_pair, g_pixels), and stands for the others, which
+    only play the game; 1: all are."""
     captions: Literal["matched", "shuffled", "none"]
     """shuffled: every image gets another's caption; none: an empty one (ablations)."""
     r1_gamma: float
@@ -217,12 +217,11 @@ class TrainParams:
             rule(getattr(self, key) > 0, key, getattr(self, key), "above 0")
         for key in ("ema_kimg", "text_kimg", "select_kimg", "cache_mb", "d_choice", "g_choice"):
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
-        for key in ("g_pair", "g_pixels", "g_kl", "r1_gamma", "r2_gamma"):
+        for key in ("g_pair", "g_pixels", "r1_gamma", "r2_gamma"):
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
         for key in ("beta1", "beta2"):
             rule(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
-        pairs = self.g_pair > 0 or self.g_pixels > 0
-        rule(self.g_kl == 0 or pairs, "g_kl", self.g_kl, "0 where g_pair and g_pixels are 0: nothing would use it")
+        rule(self.g_pair_every >= 1, "g_pair_every", self.g_pair_every, "at least 1")
         rule(0 <= self.hard_mismatches <= 64, "hard_mismatches", self.hard_mismatches, "between 0 and 64")
         rule(0 <= self.lr_decay <= 1, "lr_decay", self.lr_decay, "between 0 and 1")
         rule(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")

@@ -15,7 +15,7 @@ from textgan import distributed
 from textgan.augment import augment, draw_augmentation
 from textgan.ema import ema_beta, update_ema
 from textgan.errors import UserError
-from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, kl_divergence, pair_loss, pixel_loss
+from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss, pixel_loss
 from textgan.networks.build import Networks
 from textgan.networks.judgement import Judgement
 from textgan.optimisers import build_optimiser, learning_rate, set_learning_rate
@@ -60,12 +60,11 @@ class Training:
 def new_training(params: TrainParams, networks: Networks) -> Training:
     """At image 0."""
     d_weights = [*networks.D.parameters(), *networks.text.parameters()]
-    g_weights = [*networks.G.parameters(), *(networks.E.parameters() if networks.E else ())]
     return Training(
         params,
         networks,
         D_opt=build_optimiser(params, d_weights, params.d_lr),
-        G_opt=build_optimiser(params, g_weights, params.g_lr),
+        G_opt=build_optimiser(params, networks.G.parameters(), params.g_lr),
         state=State(),
     )
 
@@ -163,8 +162,6 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
 
     # Generate once; the features carry the graph to G, a detached copy trains D.
     c = networks.text(batch.token_ids.to(device))  # [M,D], the images' own texts first
-    real_images = real_features.images_at(batch.index[part])
-    z, paired, nats = _latents(training, z, real_images, c[part].detach(), part)
     fake_images = networks.G(z, c[part].detach())
     fake_features = networks.D.features(augment(fake_images, params.augment, numbers[1]))
     seen_fake = [level.detach() for level in fake_features]
@@ -211,20 +208,18 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
         g_loss = g_loss + objective.g(fake_logits, fake_logits).mean(dim=1)
     fake_choice, fake_choice_right = _choice(fake_now, c, batch, part)
     g_total = g_loss + params.g_choice * fake_choice
-    extra = {}  # beside the game: distances to the real image of the same caption, and what z tells of it
+    held = _held(params.g_pair_every, part, device)
+    distances = {}  # to the real image of the same caption
     if params.g_pair > 0:
-        extra["pair_loss"] = paired * pair_loss(fake_features, seen_real)
-        g_total = g_total + params.g_pair * extra["pair_loss"]
+        distances["pair_loss"] = held * pair_loss(fake_features, seen_real)
+        g_total = g_total + params.g_pair * distances["pair_loss"]
     if params.g_pixels > 0:
-        extra["pixel_loss"] = paired * pixel_loss(fake_images, real_images)
-        g_total = g_total + params.g_pixels * extra["pixel_loss"]
-    if nats is not None:
-        extra["z_nats"] = paired * nats
-        g_total = g_total + params.g_kl * extra["z_nats"]
+        distances["pixel_loss"] = held * pixel_loss(fake_images, real_features.images_at(batch.index[part]))
+        g_total = g_total + params.g_pixels * distances["pixel_loss"]
     training.G_opt.zero_grad(set_to_none=True)
     g_total.mean().backward()
     networks.D.requires_grad_(True).train()
-    _step(training, training.G_opt, [weight for group in training.G_opt.param_groups for weight in group["params"]])
+    _step(training, training.G_opt, networks.G.parameters())
     return _reported(
         {
             "d_loss": d_loss,
@@ -236,25 +231,14 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
             "fake_logits": fake.patches,
             "real_matched_logits": real_matched,
             "fake_matched_logits": fake_matched,
-            **extra,
+            **distances,
         }
     )
 
 
-def _latents(
-    training: Training, drawn: Tensor, real_images: Tensor, c: Tensor, part: slice
-) -> tuple[Tensor, Tensor, Tensor | None]:  # [N,Z], [N,3,H,W], [N,D] -> [N,Z], [N], [N]
-    """z of each picture; by how much it is held against its real image; and the nats that z tells of that image.
-
-    With an encoder every second picture of the batch gets a z of its image, and they stand for the others, who keep
-    the drawn one: sampling has no image to ask.
-    """
-    if training.networks.E is None:
-        return drawn, torch.ones(len(drawn), device=drawn.device), None
-    own = (torch.arange(part.start, part.stop, device=drawn.device) % 2 == 0).float()
-    mean, log_variance = training.networks.E(real_images, c)
-    z = torch.where(own[:, None] > 0, mean + (log_variance / 2).exp() * drawn, drawn)
-    return z, 2 * own, kl_divergence(mean, log_variance)
+def _held(every: int, part: slice, device: torch.device) -> Tensor:  # -> [N]
+    """By how much each picture is held against its real image: one in `every` of the whole batch, for the others."""
+    return every * (torch.arange(part.start, part.stop, device=device) % every == 0).float()
 
 
 def _choice(judged: Judgement, c: Tensor, batch: Batch, part: slice) -> tuple[Tensor, Tensor]:  # -> [N], [N]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from textgan.errors import UserError
 from textgan.networks.generator import Generator
-from textgan.networks.latent_encoder import LatentEncoder
 from textgan.networks.projected import ProjectedDiscriminator
 from textgan.networks.scratch import ScratchDiscriminator
 from textgan.networks.text_encoder import MinilmEncoder, WordsEncoder, build_text_encoder
@@ -41,19 +40,10 @@ class Networks:
     G_ema: TextToImage
     G_best: TextToImage
     """G_ema as it was where it scored best: what a snapshot holds."""
-    E: LatentEncoder | None
-    """Where `g_kl` asks for it; trained with G."""
 
     def modules(self) -> dict[str, nn.Module]:
         """By the name that checkpoints use."""
-        always: dict[str, nn.Module] = {
-            "text": self.text,
-            "G": self.G,
-            "D": self.D,
-            "G_ema": self.G_ema,
-            "G_best": self.G_best,
-        }
-        return always if self.E is None else {**always, "E": self.E}
+        return {"text": self.text, "G": self.G, "D": self.D, "G_ema": self.G_ema, "G_best": self.G_best}
 
 
 def build_text_to_image(params: TrainParams, width: int, height: int, num_words: int) -> TextToImage:
@@ -87,8 +77,4 @@ def build_networks(params: TrainParams, width: int, height: int, num_words: int,
     D = D.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net = net.to(device)
     G_ema = copy.deepcopy(net).eval().requires_grad_(False)
-    E = None
-    if params.g_kl > 0:
-        torch.manual_seed(derive_seed(params.seed, "initialise", "E"))
-        E = LatentEncoder(width, height, params.text_dim, params.z_dim).to(device)
-    return Networks(net.text, net.generator, D, G_ema, copy.deepcopy(G_ema), E)
+    return Networks(net.text, net.generator, D, G_ema, copy.deepcopy(G_ema))
