@@ -90,7 +90,7 @@ def check_up_to_date() -> None:
     lines: list[str] = []
     result = dvc.run("status", "--json", say=lines.append)
     try:
-        stale = json.loads("".join(lines) or "null")
+        stale = json.loads(next((line for line in lines if line.startswith("{")), "null"))
     except ValueError:
         stale = None
     if result.code != 0 or not isinstance(stale, dict):

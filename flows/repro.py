@@ -122,7 +122,7 @@ def _pushed(identity: str) -> dict[str, str]:
 
 def committed_lock() -> dict[str, dict[str, str]]:
     """The outs of HEAD's dvc.lock; empty where there is no commit or it has none."""
-    shown = subprocess.run(["git", "show", f"HEAD:{LOCK_FILE}"], capture_output=True, text=True)
+    shown = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], capture_output=True, text=True)
     return dvc.lock_outs(shown.stdout) if shown.returncode == 0 else {}
 
 

@@ -2,7 +2,7 @@
 
 DVC rewrites two files in place: dvc.lock, and `.dvc/tmp/rwlock` (which command reads or writes which path). A SIGKILL
 in that millisecond leaves a part, and every later command refuses to go on. Both can be had again: the first from the
-copy that is kept after each stage (a stage missing there comes back from DVC's run cache), the second by forgetting it.
+copy that is kept between stages (a stage missing there comes back from DVC's run cache), the second by forgetting it.
 """
 
 from __future__ import annotations
@@ -14,38 +14,44 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from flows.history import LOCK_FILE, parse_lock
-from textgan.errors import UserError
+import yaml
+
+from flows.history import LOCK_FILE
 from textgan.files import STATE, write_bytes
 
-KEPT = STATE / "dvc.lock"
+KEPT, TORN = STATE / "dvc.lock", STATE / "dvc.lock.torn"
 RWLOCK = Path(".dvc/tmp/rwlock")
 GUARDS = (Path(".dvc/tmp/lock"), Path(".dvc/tmp/rwlock.lock"))
 """DVC holds the first while it writes dvc.lock, the second while it writes the rwlock (zc.lockfile: flock)."""
 
 
 def keep(root: Path) -> None:
-    """Keep a copy of dvc.lock, where it is whole; where it is not, another stage may be writing it right now."""
-    with contextlib.suppress(FileNotFoundError):
-        text = (root / LOCK_FILE).read_bytes()
-        kept = root / KEPT
-        if _is_lock(text) and not (kept.exists() and kept.read_bytes() == text):
-            write_bytes(kept, text)
+    """Keep a copy of dvc.lock, where it is whole and no DVC may be writing it."""
+    with _guarded(root) as alone:
+        if alone and (root / LOCK_FILE).exists():
+            text, kept = (root / LOCK_FILE).read_bytes(), root / KEPT
+            if _is_lock(text) and not (kept.exists() and kept.read_bytes() == text):
+                write_bytes(kept, text)
 
 
 def mend(root: Path, say: Callable[[str], object]) -> None:
-    """Take back a torn dvc.lock, forget a torn rwlock. Nothing is touched while a DVC that lives may be writing."""
+    """Take back a torn dvc.lock, forget a torn rwlock. Nothing is touched while a DVC that lives may be writing.
+
+    A cut between two entries leaves a lock, only a shorter one: what it lacks comes from the run cache. A lock with
+    the marks of a merge is left to who merges.
+    """
     with _guarded(root) as alone:
         if not alone:
             return
         lock, rwlock = root / LOCK_FILE, root / RWLOCK
-        kept = (root / KEPT).read_bytes() if (root / KEPT).exists() else b""
-        if lock.exists() and _is_torn(lock.read_bytes(), kept, root):
-            _take_back(root, kept, say)
+        if lock.exists() and not _is_lock(text := lock.read_bytes()) and b"<<<<<<<" not in text:
+            write_bytes(root / TORN, text)
+            _take_back(root, say)
         if rwlock.exists() and not _is_json(rwlock.read_bytes()):
             rwlock.unlink()
-            say(f"{RWLOCK}: cut short when DVC was killed; removed, it names only commands that ran then")
+            say(f"{RWLOCK}: cut short when DVC was killed; removed")
 
 
 @contextlib.contextmanager
@@ -66,32 +72,40 @@ def _guarded(root: Path) -> Iterator[bool]:
         yield True
 
 
-def _is_torn(text: bytes, kept: bytes, root: Path) -> bool:
-    """Not a lock, or, cut between two lines, the beginning of the lock that was there and none that was committed."""
-    return not _is_lock(text) or (text != kept and kept.startswith(text) and text != _committed(root))
-
-
-def _committed(root: Path) -> bytes:
-    shown = subprocess.run(["git", "show", f"HEAD:{LOCK_FILE}"], cwd=root, capture_output=True)
-    return shown.stdout if shown.returncode == 0 else b""
-
-
-def _take_back(root: Path, kept: bytes, say: Callable[[str], object]) -> None:
+def _take_back(root: Path, say: Callable[[str], object]) -> None:
     """The kept copy, else the commit's; where there is neither, the run cache knows what has run."""
+    kept = (root / KEPT).read_bytes() if (root / KEPT).exists() else b""
+    what = f"{LOCK_FILE}: no whole lock, as when DVC is killed while it writes ({TORN} has what was there)"
     for source, text in ((str(KEPT), kept), ("the commit", _committed(root))):
         if _is_lock(text):
             write_bytes(root / LOCK_FILE, text)
-            say(f"{LOCK_FILE}: cut short when DVC was killed; taken back from {source}")
+            say(f"{what}; taken back from {source}")
             return
     (root / LOCK_FILE).unlink()
-    say(f"{LOCK_FILE}: cut short when DVC was killed; removed, the run cache knows what has run")
+    say(f"{what}; removed, the run cache knows what has run")
+
+
+def _committed(root: Path) -> bytes:
+    try:
+        shown = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], cwd=root, capture_output=True)
+    except FileNotFoundError:  # no git
+        return b""
+    return shown.stdout if shown.returncode == 0 else b""
 
 
 def _is_lock(text: bytes) -> bool:
+    """Whole: it ends with a line, and every entry has the hash and the size that DVC writes last of what it must."""
     try:
-        return text.endswith(b"\n") and bool(parse_lock(text.decode()))
-    except (UserError, UnicodeDecodeError):
+        # Both loaders are safe ones.
+        value: Any = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # nosec B506
+        entries = [
+            item for stage in value["stages"].values() for kind in ("deps", "outs") for item in stage.get(kind, [])
+        ]
+        params = [key for stage in value["stages"].values() for key in stage.get("params", {}).values()]
+        whole = all(item.keys() >= {"path", "md5", "size"} for item in entries) and None not in params
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
         return False
+    return text.endswith(b"\n") and whole
 
 
 def _is_json(text: bytes) -> bool:

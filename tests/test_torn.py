@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows import dvc_program, torn
+from flows.history import parse_lock
 
 DVC_YAML = """stages:
   first:
@@ -50,15 +51,38 @@ def repro(root: Path, said: list[str] | None = None) -> dict[str, str]:
     return {stage: outcome.how for stage, outcome in result.stages.items()}
 
 
-def test_a_dvc_lock_cut_anywhere_is_taken_back(place: Path) -> None:
+def test_a_dvc_lock_cut_anywhere_is_whole_again_after_the_next_command(place: Path) -> None:
+    """Taken back, or, cut between two entries, filled from the run cache: no stage runs, no size or hash is lost."""
     whole = (place / "dvc.lock").read_bytes()
+    shorter = set()
     for length in range(len(whole)):
         (place / "dvc.lock").write_bytes(whole[:length])
         torn.mend(place, lambda _line: None)
-        assert (place / "dvc.lock").read_bytes() == whole
-    (place / "dvc.lock").write_bytes(other := whole.replace(b"second", b"third"))
-    torn.mend(place, pytest.fail)
-    assert (place / "dvc.lock").read_bytes() == other  # another lock that is whole, say of another commit
+        left = (place / "dvc.lock").read_bytes()
+        if left != whole:
+            assert left == whole[:length]
+            shorter.add(length)
+        else:
+            assert (place / torn.TORN).read_bytes() == whole[:length]
+    assert 0 < len(shorter) < 6
+    for length in shorter:
+        (place / "dvc.lock").write_bytes(whole[:length])
+        assert "ran" not in repro(place).values()
+        assert parse_lock((place / "dvc.lock").read_text()) == parse_lock(whole.decode())
+
+
+def test_what_is_no_cut_is_left_alone(place: Path) -> None:
+    """Another machine's lock with fewer stages, one without any, another commit's, the marks of a merge."""
+    whole = (place / "dvc.lock").read_bytes()
+    shorter = whole[: whole.index(b"  second:")]
+    other = whole.replace(b"second", b"third")
+    merging = b"<<<<<<< ours\n" + whole + b"=======\n" + other + b">>>>>>> theirs\n"
+    for text in (shorter, b"schema: '2.0'\nstages: {}\n", other, merging):
+        (place / "dvc.lock").write_bytes(text)
+        torn.mend(place, pytest.fail)
+        assert (place / "dvc.lock").read_bytes() == text
+    torn.keep(place)
+    assert (place / torn.KEPT).read_bytes() == whole  # the marks of a merge are not kept
 
 
 def test_without_a_kept_copy_the_commit_or_the_run_cache_has_it(place: Path) -> None:
@@ -80,15 +104,6 @@ def commit_lock(place: Path) -> None:
     identity = ["-c", "user.name=textgan", "-c", "user.email=team@textgan.invalid"]
     subprocess.run(["git", "add", "dvc.lock"], cwd=place, check=True)
     subprocess.run(["git", *identity, "commit", "-q", "-m", "lock"], cwd=place, check=True)
-
-
-def test_an_older_commits_shorter_lock_is_not_torn(place: Path) -> None:
-    whole = (place / "dvc.lock").read_bytes()
-    shorter = whole[: whole.index(b"  second:")]
-    (place / "dvc.lock").write_bytes(shorter)
-    commit_lock(place)
-    torn.mend(place, pytest.fail)
-    assert (place / "dvc.lock").read_bytes() == shorter
 
 
 def test_a_torn_rwlock_is_forgotten_and_a_whole_one_stays(place: Path) -> None:
