@@ -18,7 +18,7 @@ from textgan.facts.heldout import heldout, heldout_facts
 from textgan.facts.measure import measure_drawn
 from textgan.facts.wording import realise
 from textgan.metrics.agreement import best_values
-from textgan.sampling import generate, load_snapshot
+from textgan.sampling import generate, load_snapshot, read_prompts
 from textgan.sheets import contact_sheet
 from textgan.text import Vocabulary, encode_prompt
 
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     for language in ("en", "es"):
         prompts = [realise(known, language, idx, args.seed)[0] for idx, known in enumerate(facts)]
         tokens = [encode_prompt(prompt, vocabulary, snapshot.info["max_tokens"]) for prompt in prompts]
-        images = generate(snapshot, tokens, seeds)
+        images = generate(snapshot, read_prompts(snapshot, prompts, tokens, [language] * len(prompts), facts), seeds)
         read = [best_values(measured) for measured in measure_drawn(images)]
         right = {}
         for name in FACTS:
