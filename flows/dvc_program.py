@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows import guard, torn
+from flows.history import load_yaml
 
 Say = Callable[[str], object]
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "errors": "replace"}
@@ -145,8 +144,7 @@ def passing_signals_on(process: subprocess.Popen[str]) -> Iterator[None]:
 
 def lock_outs(text: str) -> dict[str, dict[str, str]]:
     """{stage: {out: hash}} of a dvc.lock's text."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; the first is the fast one
-    stages = (yaml.load(text, Loader=loader) or {}).get("stages", {})  # nosec B506
+    stages = (load_yaml(text) or {}).get("stages", {})
     return {
         name: {out["path"]: out.get("md5") or out.get("hash", "") for out in entry.get("outs", [])}
         for name, entry in stages.items()

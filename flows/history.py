@@ -72,15 +72,28 @@ def git(*arguments: str, stdin: str | None = None) -> str:
     return done.stdout.decode(errors="replace")
 
 
+def load_yaml(text: str | bytes) -> Any:
+    """What a YAML text says. Both loaders are safe ones; the first is the fast one."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # nosec B506
+
+
+def committed_text(root: Path) -> bytes:
+    """HEAD's dvc.lock of the checkout at `root`; empty where there is no git, no commit or no lock in it."""
+    try:
+        shown = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], cwd=root, capture_output=True)
+    except FileNotFoundError:
+        return b""
+    return shown.stdout if shown.returncode == 0 else b""
+
+
 def parse_lock(text: str, source: str = str(LOCK_FILE)) -> dict[str, StageRecord]:
     """The stages of a dvc.lock's text. Raises UserError where it is none."""
     try:
-        # Both loaders are safe ones.
-        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # nosec B506
+        value = load_yaml(text) or {}
         stages = {}
-        for name, entry in value.get("stages", {}).items():
-            params = {key: kept for file in entry.get("params", {}).values() for key, kept in file.items()}
-            deps, outs = (tuple(_entry(item) for item in entry.get(kind, [])) for kind in ("deps", "outs"))
+        for name, entry in (value.get("stages") or {}).items():
+            params = {key: kept for file in (entry.get("params") or {}).values() for key, kept in file.items()}
+            deps, outs = (tuple(_entry(item) for item in entry.get(kind) or []) for kind in ("deps", "outs"))
             cmd = entry.get("cmd", "")
             stages[name] = StageRecord(name, " && ".join(cmd) if isinstance(cmd, list) else cmd, deps, outs, params)
         return stages

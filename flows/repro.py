@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ import typer
 
 from flows import dvc_program as dvc
 from flows import environment, torn
-from flows.history import LOCK_FILE
+from flows.history import LOCK_FILE, committed_text
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
 from textgan.report.assemble import CONTENT, assemble
@@ -122,8 +121,7 @@ def _pushed(identity: str) -> dict[str, str]:
 
 def committed_lock() -> dict[str, dict[str, str]]:
     """The outs of HEAD's dvc.lock; empty where there is no commit or it has none."""
-    shown = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], capture_output=True, text=True)
-    return dvc.lock_outs(shown.stdout) if shown.returncode == 0 else {}
+    return dvc.lock_outs(committed_text(Path()).decode())
 
 
 def closing_lines(datasets: Any, result: dvc.Run, committed: dict[str, dict[str, str]], seconds: float) -> list[str]:

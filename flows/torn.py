@@ -11,14 +11,12 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from flows.history import LOCK_FILE
+from flows.history import LOCK_FILE, committed_text, load_yaml
 from textgan.files import STATE, write_bytes
 
 KEPT, TORN = STATE / "dvc.lock", STATE / "dvc.lock.torn"
@@ -76,7 +74,7 @@ def _take_back(root: Path, say: Callable[[str], object]) -> None:
     """The kept copy, else the commit's; where there is neither, the run cache knows what has run."""
     kept = (root / KEPT).read_bytes() if (root / KEPT).exists() else b""
     what = f"{LOCK_FILE}: no whole lock, as when DVC is killed while it writes ({TORN} has what was there)"
-    for source, text in ((str(KEPT), kept), ("the commit", _committed(root))):
+    for source, text in ((str(KEPT), kept), ("the commit", committed_text(root))):
         if _is_lock(text):
             write_bytes(root / LOCK_FILE, text)
             say(f"{what}; taken back from {source}")
@@ -85,19 +83,10 @@ def _take_back(root: Path, say: Callable[[str], object]) -> None:
     say(f"{what}; removed, the run cache knows what has run")
 
 
-def _committed(root: Path) -> bytes:
-    try:
-        shown = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], cwd=root, capture_output=True)
-    except FileNotFoundError:  # no git
-        return b""
-    return shown.stdout if shown.returncode == 0 else b""
-
-
 def _is_lock(text: bytes) -> bool:
     """Whole: it ends with a line, and every entry has the hash and the size that DVC writes last of what it must."""
     try:
-        # Both loaders are safe ones.
-        value: Any = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # nosec B506
+        value = load_yaml(text)
         entries = [
             item for stage in value["stages"].values() for kind in ("deps", "outs") for item in stage.get(kind, [])
         ]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from tests.tiny_training import settings, write_data
+from tests.tiny_training import settings, sigterm_after, write_data
 from textgan import train as stage
 from textgan.best import SelectScore, scoring_network
 
@@ -48,20 +46,9 @@ def test_a_worse_score_later_changes_nothing(place, monkeypatch):
 def test_resuming_keeps_the_best(place, monkeypatch):
     """Stopped between two scores, the snapshot has the same bytes."""
     stage.train("tiny", SELECTED, *place, Path("whole"), Path("runs"))
-    steps = 0
-    after_step = stage.Caretaker.__call__
-
-    def stop_at_five(self, training, num):
-        nonlocal steps
-        steps += 1
-        if steps == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return after_step(self, training, num)
-
-    monkeypatch.setattr(stage.Caretaker, "__call__", stop_at_five)
+    sigterm_after(monkeypatch, 5)
     with pytest.raises(SystemExit):
         stage.train("tiny", SELECTED, *place, Path("stopped"), Path("runs"))
-    monkeypatch.setattr(stage.Caretaker, "__call__", after_step)
     stage.train("tiny", SELECTED, *place, Path("stopped"), Path("runs"))
     for name in ("G_ema.safetensors", "curve.csv", "snapshot.json"):
         assert Path("whole", name).read_bytes() == Path("stopped", name).read_bytes()

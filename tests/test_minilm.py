@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from pipeline import pairs
 from tests.tiny_minilm import write_minilm
-from tests.tiny_training import settings, write_data
+from tests.tiny_training import settings, sigterm_after, write_data
 from textgan import minilm, params
 from textgan import train as stage
 from textgan.errors import UserError
@@ -173,19 +172,10 @@ def test_resuming_equals_not_stopping(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place, train = write_embedded(tmp_path), settings(text_encoder="minilm")
     whole = trained(place, train, "whole")
-    steps, after_step = 0, stage.Caretaker.__call__
-
-    def stop_at_three(self, training, num):
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return after_step(self, training, num)
-
-    monkeypatch.setattr(stage.Caretaker, "__call__", stop_at_three)
+    steps = sigterm_after(monkeypatch, 3)
     with pytest.raises(SystemExit):
         trained(place, train, "resumed")
-    assert trained(place, train, "resumed") == whole and steps == 6
+    assert trained(place, train, "resumed") == whole and len(steps) == 6
     said = json.loads(whole["snapshot.json"])["text_encoder"]
     assert said == {**minilm.sentence_embedder().identity, "dim": SENTENCE_DIM}
     assert "text.projection.weight" in (names := list(load_snapshot(Path("whole")).net.state_dict()))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
+from textgan.caretaker import Caretaker
 from textgan.files import sha256_file
 from textgan.params import TrainParams
 from textgan.text import Vocabulary
+from textgan.training_loop import Training
 
 COLOURS = {"red": (210, 30, 30), "green": (40, 150, 60), "blue": (40, 90, 210)}
 KINDS = ("cat", "car")
@@ -126,3 +131,18 @@ def write_data(root: Path, width: int = 32, height: int = 32, per_split: int = 6
     }
     (images / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return images, pairs
+
+
+def sigterm_after(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
+    """SIGTERM once, after the given step of all that follow; the list grows with the steps."""
+    steps: list[int] = []
+    after_step = Caretaker.__call__
+
+    def stop(self: Caretaker, training: Training, num: int) -> bool:
+        steps.append(training.state.cur_nimg)
+        if len(steps) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return after_step(self, training, num)
+
+    monkeypatch.setattr(Caretaker, "__call__", stop)
+    return steps
