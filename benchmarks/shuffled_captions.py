@@ -1,14 +1,17 @@
 """Does the training listen to its captions? Real ones against captions of random images, at equal budget.
 
-`python benchmarks/shuffled_captions.py [D] [--kimg 34] [--images 1000] [--agreement 600] [--work DIR] [--seed 0]`
-reads data/images/D, data/pairs/D, data/captions/D, models/D-matcher and params.yaml of the present directory (after
+    python benchmarks/shuffled_captions.py [D] [--kimg N] [--images N] [--agreement N] [--seed N] [--threads N]
+                                           [--work DIR]
+
+Reads data/images/D, data/pairs/D, data/captions/D, models/D-matcher and params.yaml of the present directory (after
 `make repro`), trains D twice in DIR (the same parameters, but `captions: shuffled` in one), evaluates both with the
 stage's own program, and prints for each fact and for R-precision the score with the interval of chance.
 
 Expected, and the exit code says whether it came out: every score of the shuffled training lies within its interval of
 chance, no main fact nor R-precision of the real one does. Six intervals of 95 % miss by luck in one run of four, so the
 verdict widens them to 95 % for all together (Bonferroni); both are printed.
-What was trained is kept in DIR: the same command again goes on.
+What was trained is kept in DIR: the same command again goes on. The two are ablations.py's `full` and `shuffled`: with
+its DIR, length, seed and threads they are not trained again.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import trials
 from textgan.errors import UserError, program
 from textgan.files import write_json
 
-KINDS = ("matched", "shuffled")
+KINDS: dict[str, trials.Values] = {"full": {}, "shuffled": {"captions": "shuffled"}}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, help="evaluate.num_images; that of params.yaml by default")
     parser.add_argument("--agreement", type=int, help="evaluate.agreement_images; that of params.yaml by default")
     parser.add_argument("--seed", type=int, help="of the training; that of params.yaml by default")
+    parser.add_argument("--threads", type=int, help="of each training; as the stage by default")
     parser.add_argument("--work", type=Path, default=Path("build/shuffled-captions"))
     args = parser.parse_args(argv)
     results = {kind: run(kind, args) for kind in KINDS}
@@ -45,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
             f"  {'chance' if row['is_chance'] else 'beyond chance'}"
         )
     as_told = all(row["is_chance"] == (row["captions"] == "shuffled") for row in rows if row["decides"])
-    kimg = results["matched"]["snapshot"]["cur_nimg"] / 1000
+    kimg = results["full"]["snapshot"]["cur_nimg"] / 1000
     print(f"{kimg:g} kimg each: {'as expected' if as_told else 'NOT as expected'}")
     write_json(args.work / "result.json", {"kimg": kimg, "rows": rows, "as_expected": as_told})
     raise SystemExit(0 if as_told else 1)
@@ -53,18 +57,21 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate one; what evaluation measured."""
-    train = {"captions": kind, "total_kimg": args.kimg, "seed": args.seed}
+    parameters = trials.read_parameters(args.dataset)
+    train = parameters["datasets"][args.dataset]["train"]
+    seed = {} if args.seed is None else {"seed": args.seed}
     evaluate = {"num_images": args.images, "agreement_images": args.agreement}
     trial = trials.Trial(
-        name=f"{kind} captions",
+        name=kind,
         place=args.work / kind,
         dataset=args.dataset,
         parameters=trials.changed(
-            trials.read_parameters(args.dataset),
+            parameters,
             args.dataset,
-            train={key: value for key, value in train.items() if value is not None},
+            train=trials.of_length(train, args.kimg) | seed | KINDS[kind],
             evaluate={key: value for key, value in evaluate.items() if value is not None},
         ),
+        threads=args.threads,
     )
     trials.prepare(trial)
     trials.train(trial)

@@ -149,7 +149,7 @@ def test_shuffled_captions_says_what_is_chance(tree):
     with pytest.raises(SystemExit) as ended:
         shuffled_captions.main(["--kimg", "3", "--work", "build/shuffled"])
     assert ended.value.code == 1  # the stages above give the shuffled one 90 % as well
-    assert [name for name, module in tree if module == "textgan.train"] == ["matched captions", "shuffled captions"]
+    assert [name for name, module in tree if module == "textgan.train"] == ["full", "shuffled"]
     rows = json.loads(Path("build/shuffled/result.json").read_text())["rows"]
     assert len(rows) == 4 and not any(row["is_chance"] for row in rows)
 
