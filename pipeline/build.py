@@ -114,9 +114,10 @@ def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
             leftover.unlink()
         selection = select(request.inventory, request.params, request.seed)
         job = Job(exports=request.exports, params=request.params, max_pixels=request.max_pixels)
-        if request.params.duplicates == "perceptual":
-            selection = _without_similar(request, job, selection)
-        shards = _build_rounds(request, job, selection, work)
+        with engines.opened(request.workers) as run:
+            if request.params.duplicates == "perceptual":
+                selection = _without_similar(run, request, job, selection)
+            shards = _build_rounds(run, request, job, selection, work)
         with publishing(out) as built:
             manifest = _publish(request, selection, shards, work, built)
         if keep and any((work / shard.name).stat().st_nlink > 1 for shard in shards):
@@ -128,7 +129,7 @@ def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
     return f"images {request.dataset}: {counts}; rejected: {rejected or 'none'}; {len(shards)} shards in {out}"
 
 
-def _without_similar(request: Request, job: Job, selection: Selection) -> Selection:
+def _without_similar(run: engines.Run, request: Request, job: Job, selection: Selection) -> Selection:
     """Decode every candidate once, small, and leave out those that look like an earlier one."""
     reserve = [np.array(rows, dtype=np.int64) for rows in selection.reserve.values()]
     rows = np.sort(np.concatenate([selection.chosen, *reserve]))
@@ -136,21 +137,21 @@ def _without_similar(request: Request, job: Job, selection: Selection) -> Select
     tasks = (_task(job, selection, Path("similar"), part) for part in parts)
     progress = Progress(len(rows), f"similar {request.dataset}")
     found: dict[str, bytes] = {}
-    for result in engines.run(thumbnails, tasks, request.workers):
+    for result in run(thumbnails, tasks):
         found.update(result)
         progress.update(len(result))
     progress.close()
     return without_similar(selection, found, request.params, request.seed)
 
 
-def _build_rounds(request: Request, job: Job, selection: Selection, work: Path) -> list[PlannedShard]:
+def _build_rounds(run: engines.Run, request: Request, job: Job, selection: Selection, work: Path) -> list[PlannedShard]:
     """Build all shards. A subset loses nothing to undecodable images: further rounds replace them."""
-    per_shard = _images_per_shard(request, job, selection)
+    per_shard = _images_per_shard(run, request, job, selection)
     shards: list[PlannedShard] = []
     chosen, number = selection.chosen, 0
     while len(chosen):
         planned = plan_shards(selection, chosen, per_shard, number)
-        _build_planned(request, job, selection, planned, work)
+        _build_planned(run, request, job, selection, planned, work)
         shards += planned
         chosen, number = _replacements(selection, planned, work), number + 1
     for reserve in selection.reserve.values():
@@ -168,22 +169,24 @@ def plan_shards(selection: Selection, chosen: np.ndarray, per_shard: int, number
     return planned
 
 
-def _images_per_shard(request: Request, job: Job, selection: Selection) -> int:
+def _images_per_shard(run: engines.Run, request: Request, job: Job, selection: Selection) -> int:
     """How many images make a shard of the wanted size, by encoding a few that lie evenly over all of them."""
     picks = np.unique(np.linspace(0, max(len(selection.chosen) - 1, 0), PROBES).astype(np.int64))
     rows = selection.chosen[picks] if len(selection.chosen) else selection.chosen
     tasks = [_task(job, selection, Path("probe"), part) for part in np.array_split(rows, 8) if len(part)]
-    sizes = [size for part in engines.run(encoded_sizes, tasks, request.workers) for size in part]
+    sizes = [size for part in run(encoded_sizes, tasks) for size in part]
     mean = sum(sizes) / len(sizes) if sizes else 1
     return max(1, int(request.params.shard_mb * 2**20 / (mean + _MEMBER_OVERHEAD)))
 
 
-def _build_planned(request: Request, job: Job, selection: Selection, planned: list[PlannedShard], work: Path) -> None:
+def _build_planned(
+    run: engines.Run, request: Request, job: Job, selection: Selection, planned: list[PlannedShard], work: Path
+) -> None:
     unfinished = [shard for shard in planned if read_record(work / shard.name) is None]
     tasks = (_task(job, selection, work / shard.name, shard.rows) for shard in unfinished)
     total = sum(len(shard.rows) for shard in unfinished)
     progress = Progress(total, f"images {request.dataset}")
-    for count in engines.run(build_shard, tasks, request.workers):
+    for count in run(build_shard, tasks):
         progress.update(count)
     progress.close(f"{len(planned) - len(unfinished)} of {len(planned)} shards were finished before")
 

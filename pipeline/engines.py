@@ -7,14 +7,19 @@ use; 1 builds in this process) and TEXTGAN_DASK (a scheduler's address; its work
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import functools
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from textgan.errors import UserError
+
+if TYPE_CHECKING:
+    import distributed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,52 +37,85 @@ def worker_count() -> int:
     return int(text)
 
 
-def run(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
-    """Results of `function` on each task, as they come; few tasks are held at a time.
+class Run(Protocol):
+    """How an open engine is used: results of `function` on each task, as they come; few tasks are held at a time.
 
     An exception of the function ends the run. A task whose worker died is tried again.
     """
+
+    def __call__(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]: ...
+
+
+@contextlib.contextmanager
+def opened(workers: int) -> Iterator[Run]:
+    """The engine that the environment names; its workers start once and serve all runs. Raises UserError."""
     address = os.environ.get("TEXTGAN_DASK", "")
     if address:
-        return _run_dask(function, tasks, address)
-    if workers == 1:
-        return map(function, tasks)
-    return _run_pool(function, tasks, workers)
-
-
-def _run_pool(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
-    # forkserver: workers start as forks of a clean process that has imported the heavy modules once, so
-    # they inherit no LMDB handle, thread or lock of this one. Not pipeline.images itself: it is the main module,
-    # which each worker runs anew under another name.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.build", "pipeline.imaging", "pipeline.ingest"])
-    waiting = iter(tasks)
-    again: list[tuple[T, int]] = []
-    while True:
-        pending: dict[concurrent.futures.Future[R], tuple[T, int]] = {}
-        pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
+        with _dask_client(address) as client:
+            yield functools.partial(_run_dask, client)
+    elif workers == 1:
+        yield _run_here
+    else:
+        pool = _Pool(workers)
         try:
-            while True:
-                while len(pending) < 2 * workers:
+            yield pool.run
+        finally:
+            pool.end()
+
+
+def _run_here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    return map(function, tasks)
+
+
+class _Pool:
+    """Processes of this machine, started anew where one was killed."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        # forkserver: workers start as forks of a clean process that has imported the heavy modules once, so
+        # they inherit no LMDB handle, thread or lock of this one. Not pipeline.images itself: it is the main module,
+        # which each worker runs anew under another name.
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["pipeline.build", "pipeline.imaging", "pipeline.ingest"])
+        self.executor = self._started()
+
+    def _started(self) -> concurrent.futures.ProcessPoolExecutor:
+        return concurrent.futures.ProcessPoolExecutor(
+            self.workers, mp_context=self.context, initializer=_die_with_parent
+        )
+
+    def end(self) -> None:
+        """Wait for what runs, drop what waits."""
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+        """As Run."""
+        waiting = iter(tasks)
+        again: list[tuple[T, int]] = []
+        pending: dict[concurrent.futures.Future[R], tuple[T, int]] = {}
+        while True:
+            try:
+                while len(pending) < 2 * self.workers:
                     task, attempt = again.pop() if again else (next(waiting, None), 1)
                     if task is None:
                         break
-                    pending[pool.submit(function, task)] = (task, attempt)
+                    pending[self.executor.submit(function, task)] = (task, attempt)
                 if not pending:
                     return
                 done, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
                     del pending[future]
-        except BrokenProcessPool:  # one death breaks the whole pool: all that was pending is tried again
-            again += [(task, attempt + 1) for task, attempt in pending.values()]
-            if max(attempt for _, attempt in again) > ATTEMPTS:
-                raise UserError(
-                    f"a worker process was killed {ATTEMPTS} times (out of memory?); what is finished is kept: "
-                    "repeat with a smaller TEXTGAN_WORKERS"
-                ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            except BrokenProcessPool:  # one death breaks the whole pool: all that was pending is tried again
+                again += [(task, attempt + 1) for task, attempt in pending.values()]
+                pending = {}
+                if max(attempt for _, attempt in again) > ATTEMPTS:
+                    raise UserError(
+                        f"a worker process was killed {ATTEMPTS} times (out of memory?); what is finished is kept: "
+                        "repeat with a smaller TEXTGAN_WORKERS"
+                    ) from None
+                self.end()
+                self.executor = self._started()
 
 
 def _die_with_parent() -> None:
@@ -92,27 +130,31 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _run_dask(function: Callable[[T], R], tasks: Iterable[T], address: str) -> Iterator[R]:
+def _dask_client(address: str) -> distributed.Client:
     try:
         import distributed
     except ImportError:
         raise UserError("environment: TEXTGAN_DASK is set and dask.distributed is not installed") from None
     try:
-        client = distributed.Client(address, timeout=30, set_as_default=False)
+        return distributed.Client(address, timeout=30, set_as_default=False)
     except OSError as error:
         raise UserError(f"environment: TEXTGAN_DASK is {address!r}: {error}") from None
-    with client:
-        waiting = iter(tasks)
-        slots = 2 * max(1, sum(client.nthreads().values()))
 
-        def submit() -> Any:
-            task = next(waiting, None)
-            return None if task is None else client.submit(function, task, pure=False, retries=ATTEMPTS - 1)
 
-        first = [future for _ in range(slots) if (future := submit()) is not None]
-        pending = distributed.as_completed(first, loop=client.loop)  # there is no default client
-        for future in pending:
-            yield future.result()
-            following = submit()
-            if following is not None:
-                pending.add(following)
+def _run_dask(client: distributed.Client, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    import distributed
+
+    waiting = iter(tasks)
+    slots = 2 * max(1, sum(client.nthreads().values()))
+
+    def submit() -> Any:
+        task = next(waiting, None)
+        return None if task is None else client.submit(function, task, pure=False, retries=ATTEMPTS - 1)
+
+    first = [future for _ in range(slots) if (future := submit()) is not None]
+    pending = distributed.as_completed(first, loop=client.loop)  # there is no default client
+    for future in pending:
+        yield future.result()
+        following = submit()
+        if following is not None:
+            pending.add(following)

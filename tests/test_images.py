@@ -75,7 +75,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven images a shard, so that small exports have many."""
-    monkeypatch.setattr(build, "_images_per_shard", lambda request, job, selection: 7)
+    monkeypatch.setattr(build, "_images_per_shard", lambda *_: 7)
 
 
 def test_nothing_is_lost(tmp_path: Path, exports: dict[str, Path]) -> None:
@@ -312,9 +312,12 @@ def test_no_space_left(tmp_path: Path, exports: dict[str, Path]) -> None:
 def test_killed_worker_is_replaced(tmp_path: Path) -> None:
     """A task whose worker was killed is done by another; one that always kills ends with a line."""
     tasks = [(tmp_path / "mark", number) for number in range(6)]
-    assert sorted(engines.run(die_once, tasks, 2)) == list(range(6))
+    with engines.opened(2) as run:
+        assert sorted(run(die_once, tasks)) == list(range(6))
+        assert sorted(run(abs, range(-3, 0))) == [1, 2, 3]  # the pool that took its place serves on
     with pytest.raises(UserError, match="killed 3 times"):
-        list(engines.run(die_always, [1], 2))
+        with engines.opened(2) as run:
+            list(run(die_always, [1]))
 
 
 def test_a_worker_killed_in_mid_shard_changes_nothing(
