@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save
 
 from textgan import acceleration, params, train
 from textgan.dataset import Pairs
+from textgan.errors import UserError, fail
 from textgan.files import write_json
 from textgan.networks.build import build_networks
 from textgan.sampling import Snapshot, generate, load_snapshot
@@ -89,7 +90,13 @@ class Plan:
         small = DRY if self.dry else {}
         values = {**preset["train"], "select_kimg": 0.0, **small, **changes}
         size = (32, 32) if self.dry else (preset["width"], preset["height"])
-        return params.from_mapping(params.TrainParams, values, name), *size
+        settings = params.from_mapping(params.TrainParams, values, name)
+        if settings.text_encoder != "words":
+            raise UserError(
+                f"{self.payload / 'presets.json'}: {name}.train.text_encoder is {settings.text_encoder}; it must be"
+                " words: the payload has token ids and no sentence vectors"
+            )
+        return settings, *size
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -407,4 +414,7 @@ def _hardware() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        fail(error)

@@ -48,11 +48,9 @@ def describe(name: str, about: str, licence: str, commit: str, date: str) -> dic
     shards = [
         (f"{images}/{shard.name}", shard.bytes, shard.sha256) for split in SPLITS for shard in manifest.splits[split]
     ]
-    texts = [
-        (path.as_posix(), path.stat().st_size, sha256_file(path))
-        for split in SPLITS
-        for path in sorted(pairs.glob(f"{split}-*.parquet"))
-    ]
+    embedded = [path for split in SPLITS for path in sorted(pairs.glob(f"embeddings-{split}-*.parquet"))]
+    aligned = [path for split in SPLITS for path in sorted(pairs.glob(f"{split}-*.parquet"))]
+    texts = [(path.as_posix(), path.stat().st_size, sha256_file(path)) for path in (*aligned, *embedded)]
     extension = str(manifest.encoding.get("format", "jpg"))
     counts = ", ".join(f"{manifest.images(split):,} {split}" for split in SPLITS)
     return {
@@ -89,7 +87,7 @@ def describe(name: str, about: str, licence: str, commit: str, date: str) -> dic
                 "name": "pair-files",
                 "description": "Parquet shards aligned with the image shards: same keys, same order.",
                 "encodingFormat": "application/x-parquet",
-                "includes": f"{pairs.as_posix()}/*.parquet",
+                "includes": f"{pairs.as_posix()}/{'[!e]' if embedded else ''}*.parquet",
             },
         ],
         "recordSet": [_pictures(extension), _captions()],

@@ -22,7 +22,7 @@ from pyarrow import parquet
 from pipeline.text_statistics import Statistics, frequency_table, length_table, statistics_table
 from textgan import params as params_file
 from textgan.errors import UserError, program
-from textgan.facts.english import english_form
+from textgan.facts.english import english_form, read_spanish
 from textgan.files import publishing, sha256_file, write_bytes, write_json
 from textgan.minilm import DIM, SentenceEmbedder, sentence_embedder
 from textgan.params import PairsParams
@@ -102,6 +102,14 @@ def english_of(pairs: pd.DataFrame) -> list[list[str]]:
     return found
 
 
+def half_translated(pairs: pd.DataFrame) -> int:
+    """Spanish captions whose English form says less than they do, or what the facts say instead."""
+    both = (
+        (text, tongue) for row in pairs.itertuples() for text, tongue in zip(row.captions, row.languages, strict=True)
+    )
+    return sum(tongue == "es" and read_spanish(text).trouble is not None for text, tongue in both)
+
+
 def vector_table(texts: list[str], embedder: SentenceEmbedder) -> pa.Table:
     """Texts and their vectors."""
     vectors = embedder.embed(texts).astype(np.float32)
@@ -126,6 +134,7 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
     with publishing(out) as built:
         for split, paths in shards.items():
             statistics, entries, embedded = Statistics(vocabulary, params.max_tokens), [], set[str]()
+            half = 0
             for path in paths:
                 pairs = pair_table(pd.read_parquet(path), vocabulary, params, statistics)
                 buffer, schema = io.BytesIO(), SCHEMA
@@ -133,6 +142,7 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
                     pairs["english"], schema = english_of(pairs), ENGLISH
                     texts = sorted({text for texts in pairs["english"] for text in texts} - embedded)
                     embedded.update(texts)
+                    half += half_translated(pairs)
                     parquet.write_table(
                         vector_table(texts, embedder), built / f"embeddings-{path.name}", compression="zstd"
                     )
@@ -142,11 +152,11 @@ def run(captions: Path, out: Path, params: PairsParams, name: str) -> dict[str, 
                 progress.update()
             manifest["splits"][split] = {"shards": entries, **statistics.summary()}
             if embedder is not None:
-                manifest["splits"][split]["embedded_texts"] = len(embedded)
+                manifest["splits"][split] |= {"embedded_texts": len(embedded), "half_translated": half}
             counted[split] = statistics
         progress.close()
         if embedder is not None:
-            manifest["embeddings"] = {**embedder.identity, "dim": DIM}
+            manifest["embeddings"] = {**embedder.identity, "dim": DIM, "packages": embedder.packages}
         write_bytes(built / "vocabulary.json", vocabulary.to_json().encode())
         manifest["vocabulary"] = {
             "words": len(vocabulary),

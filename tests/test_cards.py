@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 import importlib.util
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from flows import cards, croissant, provenance
 from tests import toy_graph
 from textgan import params
 from textgan.errors import UserError
+from textgan.records import SPLITS
 
 COMMIT, DATE = "a" * 40, "2026-01-02T03:04:05+00:00"
 
@@ -110,6 +112,24 @@ def test_a_description_is_complete_and_its_hashes_are_true(tmp_path: Path) -> No
     lines = croissant.wrong_files(value, tmp_path)
     assert [line.partition(":")[0] for line in lines] == sorted(line.partition(":")[0] for line in lines)
     assert "test-00000.tar: sha256 is" in lines[0] and "test-00000.parquet: no such file" in lines[1]
+
+
+def test_sentence_vectors_are_described_and_are_no_captions() -> None:
+    """Where the pairs have some; the set of files that captions are read from leaves them out."""
+    vectors = Path("data/pairs/catcar/embeddings-train-00000.parquet")
+    before = describe()
+    vectors.write_bytes(b"vectors")
+    try:
+        value = describe()
+        assert croissant.lint(value) == [] and croissant.wrong_files(value, Path()) == []
+    finally:
+        vectors.unlink()
+    entries = {item["@id"]: item for item in value["distribution"]}
+    assert entries.keys() - {item["@id"] for item in before["distribution"]} == {vectors.as_posix()}
+    pattern = entries["pair-files"]["includes"]
+    assert not fnmatch.fnmatch(vectors.as_posix(), pattern)
+    assert all(fnmatch.fnmatch(f"data/pairs/catcar/{split}-00000.parquet", pattern) for split in SPLITS)
+    assert croissant.wrong_files(value, Path()) == [f"{vectors.as_posix()}: no such file under ."]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from textgan.sampling import load_snapshot
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 import gpu_pack  # noqa: E402
+import gpu_suite  # noqa: E402
 
 BARE = ("torch", "numpy", "pandas", "pyarrow", "pillow", "safetensors")
 BLOCK = """
@@ -85,6 +86,16 @@ def test_photos_that_are_too_large_are_compressed_again(payload, tmp_path):
     assert np.abs(before.astype(int) - after).mean() < 4
     with pytest.raises(UserError, match="too many for a payload of 1000"):
         gpu_pack.make(*source, tmp_path / "none", 1000)
+
+
+def test_a_payload_of_minilm_is_refused_before_it_trains(payload, tmp_path):
+    """It holds token ids alone, which a snapshot of minilm does not read."""
+    presets = json.loads((payload[0] / "presets.json").read_text())
+    presets["photos-gpu-128"]["train"]["text_encoder"] = "minilm"
+    (tmp_path / "presets.json").write_text(json.dumps(presets))
+    plan = gpu_suite.Plan(tmp_path, tmp_path, tmp_path, True, 1.0, {}, 1, 1)
+    with pytest.raises(UserError, match="presets.json: photos-gpu-128.train.text_encoder is minilm; it must be words"):
+        plan.settings("photos-gpu-128")
 
 
 @pytest.mark.slow

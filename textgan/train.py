@@ -116,7 +116,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 "skipped_images": len(data.skipped),
             }
             if settings.text_encoder != "words":
-                snapshot["text_encoder"] = _read_json(pairs / "manifest.json")["embeddings"]
+                snapshot["text_encoder"] = _weights_of(pairs / "manifest.json")
             with publishing(out) as built:
                 write_snapshot(training, snapshot, built)
                 shutil.copyfile(pairs / "vocabulary.json", built / "vocabulary.json")
@@ -191,6 +191,17 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file; run the stages before train first") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+
+
+def _weights_of(manifest: Path) -> Any:
+    """Which weights the sentence vectors of pairs are of. Raises UserError."""
+    said = _read_json(manifest)
+    if "embeddings" not in said:
+        raise UserError(
+            f"{manifest}: embeddings is missing; text_encoder minilm needs it: set pairs.embeddings to minilm in"
+            " params.yaml and run the stage pairs again"
+        )
+    return said["embeddings"]
 
 
 def _begin() -> None:

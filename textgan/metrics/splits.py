@@ -110,8 +110,17 @@ def read_captions(dataset: str, split: str, data: Path = DATA) -> list[list[int]
 
 
 def read_english(dataset: str, split: str, data: Path = DATA) -> list[str]:
-    """The English form of every caption of a split, in the order of `read_captions`; of pairs with embeddings."""
-    _, tables = _tables(dataset, split, data)
+    """The English form of every caption of a split, in the order of `read_captions`.
+
+    Raises UserError where the pairs were made without embeddings.
+    """
+    shards, tables = _tables(dataset, split, data)
+    for name, table in zip(shards, tables, strict=True):
+        if "english" not in table:
+            raise UserError(
+                f"{data / 'pairs' / dataset / Path(name).stem}.parquet: column english is missing; a snapshot of minilm"
+                " needs it: set pairs.embeddings to minilm in params.yaml and run the stage pairs again"
+            )
     return [text for table in tables for texts in table["english"] for text in texts]
 
 
