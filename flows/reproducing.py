@@ -24,7 +24,8 @@ from textgan.errors import UserError
 from textgan.files import STATE, write_json
 
 FLOATS = ("captions", "train", "matcher", "evaluate", "report")
-"""Stages whose floats another processor may round otherwise; all others have the same bytes on every machine."""
+"""Stages whose floats another processor may round otherwise, as it may the sentence vectors of pairs with embeddings;
+all others have the same bytes on every machine."""
 RESTORED_NUMBER = "not measured again"
 UNRECORDED = "dvc.yaml has it and dvc.lock has no record of it: nobody ran it"
 
@@ -161,7 +162,8 @@ class Reproduction:
         if not unlike or not verdict.metrics or any(row.verdict == DIFFERENT for row in verdict.metrics):
             return verdict.stages
         other = {row.name for row in verdict.stages if row.verdict == DIFFERENT}
-        excused = {name for name in other if name.partition("@")[0] in FLOATS}
+        embedded = {f"pairs@{name}" for name, one in self.params.datasets.items() if one.pairs.embeddings}
+        excused = {name for name in other if name.partition("@")[0] in FLOATS or name in embedded}
         before: set[str] = set()
         while excused != before:  # what reads other bytes makes other bytes
             before = set(excused)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -171,6 +172,7 @@ def reproduction(tmp_path: Path) -> Reproduction:
         "page": {"deps": [{"path": "data/evaluation/d"}], "outs": []},
     }
     made.recorded, made.present = {"cpu": "one"}, {"cpu": "another"}
+    made.params = SimpleNamespace(datasets={"d": SimpleNamespace(pairs=SimpleNamespace(embeddings=None))})
     return made
 
 
@@ -204,6 +206,15 @@ def test_other_bytes_are_excused_only_on_another_machine_within_tolerance(
     rows = [Row(name, word) for name, word in zip(reproduction.lock, words, strict=True)]
     verdict = Verdict("0" * 40, "from raw", rows, [Row("d:kid", metric)])
     assert [row.verdict for row in reproduction._excused(verdict)] == expected
+
+
+@pytest.mark.parametrize(("embeddings", "expected"), [(None, DIFFERENT), ("minilm", CLOSE)])
+def test_pairs_have_floats_only_where_they_have_sentence_vectors(reproduction, embeddings, expected):
+    """Token ids are the same everywhere; vectors of int8 weights are not."""
+    reproduction.lock = {"pairs@d": {"deps": [], "outs": [{"path": "data/pairs/d", "md5": "0.dir"}]}}
+    reproduction.params.datasets["d"].pairs.embeddings = embeddings
+    verdict = Verdict("0" * 40, "from raw", [Row("pairs@d", DIFFERENT)], [Row("d:kid", CLOSE)])
+    assert [row.verdict for row in reproduction._excused(verdict)] == [expected]
 
 
 def test_another_export_is_refused_by_its_digest(reproduction):

@@ -66,9 +66,9 @@ class SentenceEmbedder:
         """Versions, recorded beside the identity: what to install to have it again."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:  # -> float16 [N,384]
-        """Vectors of unit norm, rounded to float16; the same bits on the same processor model and onnxruntime alone.
+        """Vectors of unit norm, rounded to float16; the same bits on the same processor model and onnxruntime.
 
-        Kernels of int8 differ from one instruction set to another, by more than the rounding hides.
+        Kernels of int8 may differ from one instruction set to another, by more than the rounding hides.
         """
         with ThreadPoolExecutor(os.cpu_count() or 1, "embed") as pool:
             rows = list(pool.map(self._embed, texts))
