@@ -61,9 +61,9 @@ class Spanish:
         if self.plural:
             return f"speaks of more than one: {_listed(self.plural)}; one cat or car is drawn"
         if self.unknown:
-            return f"not understood in it: {_listed(self.unknown)}"
+            return f"has words that are not understood: {_listed(self.unknown)}"
         if self.misplaced:
-            return f"not understood where it stands: {_listed(self.misplaced)}"
+            return f"has words that are not understood where they stand: {_listed(self.misplaced)}"
         for fact, values in self.facts.items():
             if len(values) > 1 and fact not in _ADDED:
                 return f"gives {fact} several values: {', '.join(values)}"
