@@ -35,8 +35,9 @@ from textgan.files import write_json
 from textgan.networks.build import build_networks
 from textgan.sampling import Snapshot, generate, load_snapshot
 from textgan.sheets import contact_sheet
+from textgan.training import RealFeatures, Training, new_training
 from textgan.training_data import TrainingData
-from textgan.training_loop import RealFeatures, Training, game_step, new_training
+from textgan.training_loop import game_step
 
 AGAIN = 75
 """Exit code: call again."""

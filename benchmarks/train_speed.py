@@ -23,8 +23,9 @@ from textgan.facts.schema import VALUES
 from textgan.files import write_json
 from textgan.networks.build import build_networks
 from textgan.train import choose_device
+from textgan.training import RealFeatures, Training, new_training
 from textgan.training_data import TrainingData
-from textgan.training_loop import RealFeatures, Training, game_step, new_training, text_step
+from textgan.training_loop import game_step, text_step
 
 NUM_WORDS, CAPTION_LENGTH = 200, 20
 

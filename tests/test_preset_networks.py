@@ -9,7 +9,7 @@ import torch
 
 from textgan import params
 from textgan.networks.build import build_networks
-from textgan.training_loop import new_training
+from textgan.training import new_training
 
 META = torch.device("meta")
 PRESETS = Path(__file__).parents[1] / "presets"

@@ -19,7 +19,7 @@ from textgan.caretaker import Caretaker
 from textgan.files import sha256_file
 from textgan.params import TrainParams
 from textgan.text import Vocabulary
-from textgan.training_loop import Training
+from textgan.training import Training
 
 COLOURS = {"red": (210, 30, 30), "green": (40, 150, 60), "blue": (40, 90, 210)}
 KINDS = ("cat", "car")

@@ -17,8 +17,9 @@ from textgan.best import SelectScore
 from textgan.errors import UserError
 from textgan.progress import Progress
 from textgan.sheets import contact_sheet, to_uint8
+from textgan.training import RealFeatures, State, Training
 from textgan.training_data import TrainingData
-from textgan.training_loop import RealFeatures, State, Training, run_loop
+from textgan.training_loop import run_loop
 
 GRID_CAPTIONS, GRID_SEEDS = 6, 8
 

@@ -30,8 +30,8 @@ from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, 
 from textgan.manifest import read_images
 from textgan.networks.build import build_networks
 from textgan.networks.text_encoder import MinilmEncoder
+from textgan.training import RealFeatures, Training, new_training
 from textgan.training_data import load_split
-from textgan.training_loop import RealFeatures, Training, new_training
 
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "8589934592",

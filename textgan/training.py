@@ -1,0 +1,96 @@
+"""What a training consists of: networks, optimisers, counters, and what D sees of the real images.
+
+N images
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from textgan.augment import augment
+from textgan.networks.build import Networks
+from textgan.optimisers import build_optimiser
+from textgan.params import TrainParams
+from textgan.training_data import TrainingData
+
+FEATURE_CHUNK = 32
+"""Images at once where features are computed for keeping: fixed, so that a resumed training keeps the same bits."""
+
+
+@dataclass(slots=True)
+class State:
+    """Where a training stands, beside its tensors; all of it goes into a checkpoint."""
+
+    cur_nimg: int = 0
+    nan_steps: int = 0
+    steps: int = 0
+    """Since the last row of the curve."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Of the statistics since the last row."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_nimg: int = 0
+    """Where the weights that are kept were made; 0: none were scored yet."""
+    best_score: float = 0.0
+
+
+@dataclass(slots=True)
+class Training:
+    """The networks, optimisers and counters of one training."""
+
+    params: TrainParams
+    networks: Networks
+    D_opt: torch.optim.Optimizer
+    G_opt: torch.optim.Optimizer
+    state: State
+
+
+def new_training(params: TrainParams, networks: Networks) -> Training:
+    """At image 0."""
+    d_weights = [*networks.D.parameters(), *networks.text.parameters()]
+    return Training(
+        params,
+        networks,
+        D_opt=build_optimiser(params, d_weights, params.d_lr),
+        G_opt=build_optimiser(params, networks.G.parameters(), params.g_lr),
+        state=State(),
+    )
+
+
+class RealFeatures:
+    """What D sees of real images: computed once and kept in fp16 where all of it fits, else computed each time."""
+
+    def __init__(self, data: TrainingData, networks: Networks, params: TrainParams, device: torch.device) -> None:
+        self.D, self.device, self.policy = networks.D, device, params.augment
+        self.images = data.images
+        self.kept: list[Tensor] | None = None
+        with torch.no_grad():
+            networks.D.calibrate(self.images_at(torch.arange(min(len(data), 256))))
+            probe = networks.D.features(self.images_at(torch.arange(1)))
+            self.bytes = len(data) * sum(level.numel() for level in probe) * 2
+            if params.architecture == "projected" and params.augment == "none" and self.bytes <= params.cache_mb << 20:
+                self.kept = [
+                    torch.empty(len(data), *level.shape[1:], dtype=torch.float16, device=device).contiguous(
+                        memory_format=torch.channels_last
+                    )
+                    for level in probe
+                ]
+                for first in range(0, len(data), FEATURE_CHUNK):
+                    chunk = torch.arange(first, min(first + FEATURE_CHUNK, len(data)))
+                    levels = networks.D.features(self.images_at(chunk))
+                    for kept, level in zip(self.kept, levels, strict=True):
+                        kept[first : first + FEATURE_CHUNK] = level
+
+    def images_at(self, index: Tensor) -> Tensor:  # [N] -> [N,3,H,W] in [-1,1]
+        """The images themselves."""
+        return self.images[index].to(self.device).float() / 127.5 - 1
+
+    def __call__(self, index: Tensor, numbers: Tensor) -> list[Tensor]:
+        """Features of the images `index`, augmented by `numbers` where a policy says so."""
+        if self.kept is not None:
+            index = index.to(self.device)
+            return [level[index].float().contiguous(memory_format=torch.channels_last) for level in self.kept]
+        with torch.no_grad():
+            return self.D.features(augment(self.images_at(index), self.policy, numbers))
