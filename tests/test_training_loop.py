@@ -214,5 +214,5 @@ def test_an_error_says_where_the_training_goes_on(place, monkeypatch, capsys):
 def test_too_little_memory_is_said_in_one_line(place, monkeypatch):
     """The key to change, and the checkpoint where there is one."""
     failing_at(monkeypatch, 1, torch.cuda.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(UserError, match="train.batch_size is 8; the GPU has too little memory"):
+    with pytest.raises(UserError, match="datasets.tiny.train: the GPU has too little memory .* lower cache_mb"):
         trained(place, settings(), "out")

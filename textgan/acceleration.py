@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from textgan.networks.build import Networks
+from textgan.networks.layers import is_spectral_norm
 from textgan.networks.projected import ProjectedDiscriminator
 from textgan.params import TrainParams
 
@@ -35,7 +36,7 @@ def accelerate(networks: Networks, params: TrainParams, device: torch.device) ->
     """Prepare the networks for `precision` and `compile`, in place; names and places of weights stay as they are."""
     if params.precision == "bf16":
         for module in networks.D.modules():
-            if type(module).__name__ == "_SpectralNorm":  # u, v and sigma must not be rounded to eight bits
+            if is_spectral_norm(module):  # u, v and sigma must not be rounded to eight bits
                 module.forward = torch.autocast(device.type, enabled=False)(module.forward)  # type: ignore[method-assign]
     if params.compile:
         # Not the heads of D: gradient penalties need second derivatives, which compiled code has not.

@@ -71,6 +71,8 @@ class Caretaker:
             self.progress.update(num, " ".join(f"{key} {value:.3f}" for key, value in means.items()))
         if _passed(state.cur_nimg, num, settings.tick_kimg) or state.cur_nimg >= total:
             row = {name: round(value / state.steps, 6) for name, value in state.sums.items()}
+            if state.micro_batch:
+                row["micro_batch"] = state.micro_batch
             state.curve.append({"cur_nimg": state.cur_nimg, **row})
             state.sums, state.steps = {}, 0
             if distributed.rank() == 0:

@@ -115,6 +115,8 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 "nan_steps": training.state.nan_steps,
                 "skipped_images": len(data.skipped),
             }
+            if training.state.micro_batch:
+                snapshot["micro_batch"] = training.state.micro_batch
             if settings.text_encoder != "words":
                 snapshot["text_encoder"] = _weights_of(pairs / "manifest.json")
             with publishing(out) as built:
@@ -123,8 +125,8 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
             shutil.rmtree(work)
     except torch.cuda.OutOfMemoryError:
         raise UserError(
-            f"params.yaml: datasets.{name}.train.batch_size is {settings.batch_size}; the GPU has too little memory for"
-            f" it: lower it, or use more GPUs{_last_checkpoint(work)}"
+            f"params.yaml: datasets.{name}.train: the GPU has too little memory for what its steps need beside their"
+            f" images; lower cache_mb, g_channels or d_channels{_last_checkpoint(work)}"
         ) from None
     except UserError as error:
         raise UserError(f"{error}{_last_checkpoint(work)}") from None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from textgan.augment import augment
 from textgan.networks.build import Networks
+from textgan.networks.layers import is_spectral_norm
 from textgan.optimisers import build_optimiser
 from textgan.params import TrainParams
 from textgan.training_data import TrainingData
@@ -26,6 +27,8 @@ class State:
 
     cur_nimg: int = 0
     nan_steps: int = 0
+    micro_batch: int = 0
+    """Images at once in a process, where not all of its part of a batch fit into memory; 0: all did."""
     steps: int = 0
     """Since the last row of the curve."""
     sums: dict[str, float] = field(default_factory=dict)
@@ -45,6 +48,8 @@ class Training:
     D_opt: torch.optim.Optimizer
     G_opt: torch.optim.Optimizer
     state: State
+    D_norms: list[Tensor]
+    """What a forward pass of D changes, the vectors of its spectral norms: undoing a step puts them back."""
 
 
 def new_training(params: TrainParams, networks: Networks) -> Training:
@@ -56,6 +61,7 @@ def new_training(params: TrainParams, networks: Networks) -> Training:
         D_opt=build_optimiser(params, d_weights, params.d_lr),
         G_opt=build_optimiser(params, networks.G.parameters(), params.g_lr),
         state=State(),
+        D_norms=[buffer for part in networks.D.modules() if is_spectral_norm(part) for buffer in part.buffers()],
     )
 
 

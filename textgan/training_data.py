@@ -53,6 +53,7 @@ class TrainingData:
     says_all: Sequence[list[bool]]  # whether each of them says all that is known
     facts: Tensor  # [N,F] index of the value, -1 where not known
     part: slice = field(default_factory=lambda: slice(None))  # of each batch: the images that this process will ask for
+    at_once: int = 0  # so many images of the part are asked for at a time; 0: all
     vectors: Tensor | None = None  # float16 [R,384] frozen sentence vectors, where the encoder reads them; row 0 is 0
     skipped: list[str] = field(default_factory=list)  # images left out because they are damaged, and why
     composer: ThreadPoolExecutor | None = None  # makes the next batch while the training works, where there is one
@@ -96,8 +97,8 @@ class TrainingData:
     def expect(self, seed: int, cur_nimg: int, size: int) -> None:
         """Have the images of the batch that begins at `cur_nimg`, and of those after it, read ahead."""
         if isinstance(self.images, ImageStream):
-            batches = (self.order(seed, cur_nimg + step * size, size)[self.part] for step in range(DEPTH))
-            self.images.expect(batches)
+            parts = (self.order(seed, cur_nimg + step * size, size)[self.part] for step in range(DEPTH))
+            self.images.expect(cut for part in parts for cut in part.split(self.at_once or size))
 
     def batch(self, seed: int, cur_nimg: int, size: int, hard: int, captions: str = "matched") -> Batch:
         """The batch that begins at image `cur_nimg`; `captions` shuffled or none are ablations.

@@ -15,6 +15,7 @@ from textgan.augment import augment, draw_augmentation
 from textgan.ema import ema_beta, update_ema
 from textgan.errors import UserError
 from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss, pixel_loss
+from textgan.micro_batches import as_memory_allows
 from textgan.networks.judgement import Judgement
 from textgan.optimisers import learning_rate, set_learning_rate
 from textgan.seeds import derive_seed
@@ -37,6 +38,7 @@ def run_loop(
     total_nimg, text_nimg = round(params.total_kimg * 1000), round(params.text_kimg * 1000)
     while state.cur_nimg < total_nimg:
         noise = torch.Generator().manual_seed(derive_seed(params.seed, "step", state.cur_nimg))
+        data.at_once = state.micro_batch
         batch = data.batch(params.seed, state.cur_nimg, params.batch_size, params.hard_mismatches, params.captions)
         for optimiser, base in ((training.D_opt, params.d_lr), (training.G_opt, params.g_lr)):
             set_learning_rate(optimiser, learning_rate(base, state.cur_nimg, total_nimg, params.lr_decay))
@@ -58,102 +60,169 @@ def run_loop(
 
 def text_step(training: Training, batch: Batch, real_features: RealFeatures, noise: torch.Generator) -> Stats:
     """Which words go with which real image: the text encoder and the heads learn it before the game begins."""
-    networks, params, part = training.networks, training.params, distributed.local_part(training.params.batch_size)
-    device = real_features.device
-    numbers = draw_augmentation(params.batch_size, noise)
-    c = networks.text(batch.token_ids.to(device))  # [M,D]
-    real = networks.D(real_features(batch.index[part], numbers[part]))
-    loss, right = _choice(real, c, batch, part)
-    training.D_opt.zero_grad(set_to_none=True)
-    loss.mean().backward()
-    _step(training, training.D_opt, [*networks.D.parameters(), *networks.text.parameters()])
-    return _reported({"choice_loss": loss, "choice_right": right})
+    numbers = draw_augmentation(training.params.batch_size, noise)
+
+    def judge(c: Tensor, cut: slice) -> tuple[Tensor, Stats]:
+        real = training.networks.D(real_features(batch.index[cut], numbers[cut]))
+        loss, right = _choice(real, c, batch, cut)
+        return loss, {"choice_loss": loss, "choice_right": right}
+
+    _, stats = _train_d(training, batch, real_features.device, judge)
+    return _reported(stats)
 
 
 def game_step(training: Training, batch: Batch, real_features: RealFeatures, noise: torch.Generator) -> Stats:
-    """D, then G against the new D; both on the same generated images, which are made once."""
-    networks, params = training.networks, training.params
-    objective, part = OBJECTIVES[params.objective], distributed.local_part(params.batch_size)
-    device, size = real_features.device, params.batch_size
-    z = torch.randn(size, params.z_dim, generator=noise)[part].to(device)  # [N,Z]
-    numbers = [draw_augmentation(size, noise)[part] for _ in range(2)]
-    other = _pick_wrong(batch.wrong, torch.rand(batch.wrong.shape, generator=noise))  # [B], -1 where nothing does
-    has_wrong = (other >= 0)[part].to(device, torch.float32)  # [N]
-
-    # Generate once; the features carry the graph to G, a detached copy trains D.
-    c = networks.text(batch.token_ids.to(device))  # [M,D], the images' own texts first
-    fake_images = networks.G(z, c[part].detach())
-    fake_features = networks.D.features(augment(fake_images, params.augment, numbers[1]))
-    seen_fake = [level.detach() for level in fake_features]
-    seen_real = real_features(batch.index[part], numbers[0])
-    for gamma, levels in ((params.r1_gamma, seen_real), (params.r2_gamma, seen_fake)):
-        if gamma > 0:
-            for level in levels:
-                level.requires_grad_(True)
-
-    # Discriminator.
-    N = len(z)
-    both = networks.D([torch.cat(pair) for pair in zip(seen_real, seen_fake, strict=True)])
-    real, fake = both[:N], both[N:]
-    real_matched, fake_matched = real.matched(c[part]), fake.matched(c[part])  # [N,V]
-    d_words = objective.d(real_matched, fake_matched).mean(dim=1)
-    if params.mismatch:
-        mismatched = objective.d(real_matched, real.matched(c[other[part]])).mean(dim=1)
-        d_words = d_words + has_wrong * 0.5 * (mismatched - d_words)  # half of the negatives are mismatches
-    d_loss = objective.d(real.patches, fake.patches).mean(dim=1) + d_words
-    choice, choice_right = _choice(real, c, batch, part)
-    d_total = d_loss + params.d_choice * choice
-    if params.r1_gamma > 0:
-        logits = real.patches.mean(dim=1) + real_matched.mean(dim=1)
-        d_total = d_total + params.r1_gamma / 2 * gradient_penalty(seen_real, logits)
-    if params.r2_gamma > 0:
-        logits = fake.patches.mean(dim=1) + fake_matched.mean(dim=1)
-        d_total = d_total + params.r2_gamma / 2 * gradient_penalty(seen_fake, logits)
-    training.D_opt.zero_grad(set_to_none=True)
-    d_total.mean().backward()
-    _step(training, training.D_opt, [*networks.D.parameters(), *networks.text.parameters()])
-
-    # Generator, against the D of now.
-    networks.D.requires_grad_(False).eval()  # eval: spectral norms take one power iteration a step
-    c = c.detach()
-    fake_now = networks.D(fake_features)
-    fake_logits = fake_now.matched(c[part])
-    if objective.g_needs_real:
-        with torch.no_grad():
-            real_now = networks.D(seen_real)
-        g_loss = objective.g(real_now.patches, fake_now.patches).mean(dim=1)
-        g_loss = g_loss + objective.g(real_now.matched(c[part]), fake_logits).mean(dim=1)
-    else:
-        g_loss = objective.g(fake_now.patches, fake_now.patches).mean(dim=1)
-        g_loss = g_loss + objective.g(fake_logits, fake_logits).mean(dim=1)
-    fake_choice, fake_choice_right = _choice(fake_now, c, batch, part)
-    g_total = g_loss + params.g_choice * fake_choice
-    held = _held(params.g_pair_every, part, device)
-    distances = {}  # to the real image of the same caption
-    if params.g_pair > 0:
-        distances["pair_loss"] = held * pair_loss(fake_features, seen_real)
-        g_total = g_total + params.g_pair * distances["pair_loss"]
-    if params.g_pixels > 0:
-        distances["pixel_loss"] = held * pixel_loss(fake_images, real_features.images_at(batch.index[part]))
-        g_total = g_total + params.g_pixels * distances["pixel_loss"]
-    training.G_opt.zero_grad(set_to_none=True)
-    g_total.mean().backward()
+    """D, then G against the new D; both on the same generated images."""
+    game = Game(training, batch, real_features, noise)
+    game.c, seen = _train_d(training, batch, real_features.device, game.judge)
+    networks = training.networks
+    networks.D.requires_grad_(False).eval()
+    stats = as_memory_allows(training, training.G_opt, game.generator_gradients)
     networks.D.requires_grad_(True).train()
     _step(training, training.G_opt, networks.G.parameters())
-    return _reported(
-        {
+    return _reported({**seen, **stats})
+
+
+def _train_d(
+    training: Training,
+    batch: Batch,
+    device: torch.device,
+    judge: Callable[[Tensor, slice], tuple[Tensor, Stats]],  # texts, cut -> loss of each image of the cut, values
+) -> tuple[Tensor, Stats]:  # the texts as they were, [M,D]; values of all cuts
+    """One step of D and of the text encoder."""
+    networks = training.networks
+
+    def gradients(cuts: list[slice]) -> tuple[Tensor, Stats]:
+        texts = networks.text(batch.token_ids.to(device))  # [M,D], the images' own texts first
+        # A leaf gathers the gradients of all cuts, which then go through the encoder once.
+        c = texts if len(cuts) == 1 else texts.detach().requires_grad_(True)
+        seen = []
+        for cut in cuts:
+            networks.D.train(cut is cuts[0])  # spectral norms take one power iteration a step
+            loss, values = judge(c, cut)
+            (loss.mean() / len(cuts)).backward()
+            seen.append(values)
+        if c is not texts:
+            texts.backward(c.grad)
+        return texts.detach(), _joined(seen)
+
+    gathered = as_memory_allows(training, training.D_opt, gradients)
+    _step(training, training.D_opt, [*networks.D.parameters(), *networks.text.parameters()])
+    return gathered
+
+
+class Game:
+    """One step of the game: its random numbers, drawn for the whole batch, and the losses of any cut of it."""
+
+    c: Tensor
+    """[M,D] the texts as D saw them, no graph; the images' own texts first."""
+
+    def __init__(self, training: Training, batch: Batch, real_features: RealFeatures, noise: torch.Generator) -> None:
+        params = training.params
+        self.training, self.batch, self.real_features = training, batch, real_features
+        self.objective = OBJECTIVES[params.objective]
+        self.z = torch.randn(params.batch_size, params.z_dim, generator=noise)  # [B,Z]
+        self.numbers = [draw_augmentation(params.batch_size, noise) for _ in range(2)]
+        # [B], -1 where nothing does
+        self.other = _pick_wrong(batch.wrong, torch.rand(batch.wrong.shape, generator=noise))
+        self.kept: tuple[Tensor, list[Tensor], list[Tensor]] | None = None
+        """Of a batch that is not cut, for G: what D saw, with the graph to G."""
+
+    def generated(self, c: Tensor, cut: slice) -> tuple[Tensor, list[Tensor]]:  # -> [N,3,H,W], levels
+        """Pictures, and what D sees of them."""
+        networks = self.training.networks
+        pictures = networks.G(self.z[cut].to(self.real_features.device), c[cut].detach())
+        return pictures, networks.D.features(augment(pictures, self.training.params.augment, self.numbers[1][cut]))
+
+    def real(self, cut: slice) -> list[Tensor]:
+        """What D sees of the real images."""
+        return self.real_features(self.batch.index[cut], self.numbers[0][cut])
+
+    def judge(self, c: Tensor, cut: slice) -> tuple[Tensor, Stats]:  # [M,D] -> [N]
+        """The loss of D. Pictures of a whole batch are made once, for G too; those of a cut are made again for G."""
+        networks, params, objective = self.training.networks, self.training.params, self.objective
+        self.kept = None
+        whole = cut == distributed.local_part(params.batch_size)
+        with torch.set_grad_enabled(whole):
+            pictures, features = self.generated(c, cut)
+        seen_fake = [level.detach() for level in features]
+        seen_real = self.real(cut)
+        if whole:
+            self.kept = pictures, features, seen_real
+        for gamma, levels in ((params.r1_gamma, seen_real), (params.r2_gamma, seen_fake)):
+            if gamma > 0:
+                for level in levels:
+                    level.requires_grad_(True)
+
+        N = cut.stop - cut.start
+        both = networks.D([torch.cat(pair) for pair in zip(seen_real, seen_fake, strict=True)])
+        real, fake = both[:N], both[N:]
+        real_matched, fake_matched = real.matched(c[cut]), fake.matched(c[cut])  # [N,V]
+        d_words = objective.d(real_matched, fake_matched).mean(dim=1)
+        if params.mismatch:
+            has_wrong = (self.other >= 0)[cut].to(c.device, torch.float32)  # [N]
+            mismatched = objective.d(real_matched, real.matched(c[self.other[cut]])).mean(dim=1)
+            d_words = d_words + has_wrong * 0.5 * (mismatched - d_words)  # half of the negatives are mismatches
+        d_loss = objective.d(real.patches, fake.patches).mean(dim=1) + d_words
+        choice, choice_right = _choice(real, c, self.batch, cut)
+        d_total = d_loss + params.d_choice * choice
+        if params.r1_gamma > 0:
+            logits = real.patches.mean(dim=1) + real_matched.mean(dim=1)
+            d_total = d_total + params.r1_gamma / 2 * gradient_penalty(seen_real, logits)
+        if params.r2_gamma > 0:
+            logits = fake.patches.mean(dim=1) + fake_matched.mean(dim=1)
+            d_total = d_total + params.r2_gamma / 2 * gradient_penalty(seen_fake, logits)
+        return d_total, {
             "d_loss": d_loss,
-            "g_loss": g_loss,
             "choice_loss": choice,
             "choice_right": choice_right,
-            "fake_choice_right": fake_choice_right,
             "real_logits": real.patches,
             "fake_logits": fake.patches,
             "real_matched_logits": real_matched,
             "fake_matched_logits": fake_matched,
-            **distances,
         }
-    )
+
+    def generator_gradients(self, cuts: list[slice]) -> Stats:
+        """Of G, against the D of now."""
+        seen = []
+        for cut in cuts:
+            loss, values = self.convince(cut)
+            (loss.mean() / len(cuts)).backward()
+            seen.append(values)
+        return _joined(seen)
+
+    def convince(self, cut: slice) -> tuple[Tensor, Stats]:  # -> [N]
+        """The loss of G."""
+        networks, params, objective, c = self.training.networks, self.training.params, self.objective, self.c
+        compared = objective.g_needs_real or params.g_pair > 0
+        kept, self.kept = self.kept, None  # a graph serves once
+        if kept:
+            pictures, fake_features, seen_real = kept
+        else:
+            pictures, fake_features = self.generated(c, cut)
+            seen_real = self.real(cut) if compared else []
+        fake_now = networks.D(fake_features)
+        fake_logits = fake_now.matched(c[cut])
+        if objective.g_needs_real:
+            with torch.no_grad():
+                real_now = networks.D(seen_real)
+            g_loss = objective.g(real_now.patches, fake_now.patches).mean(dim=1)
+            g_loss = g_loss + objective.g(real_now.matched(c[cut]), fake_logits).mean(dim=1)
+        else:
+            g_loss = objective.g(fake_now.patches, fake_now.patches).mean(dim=1)
+            g_loss = g_loss + objective.g(fake_logits, fake_logits).mean(dim=1)
+        fake_choice, fake_choice_right = _choice(fake_now, c, self.batch, cut)
+        g_total = g_loss + params.g_choice * fake_choice
+        held = _held(params.g_pair_every, cut, c.device)
+        distances = {}  # to the real image of the same caption
+        if params.g_pair > 0:
+            distances["pair_loss"] = held * pair_loss(fake_features, seen_real)
+            g_total = g_total + params.g_pair * distances["pair_loss"]
+        if params.g_pixels > 0:
+            images = self.real_features.images_at(self.batch.index[cut])
+            distances["pixel_loss"] = held * pixel_loss(pictures, images)
+            g_total = g_total + params.g_pixels * distances["pixel_loss"]
+        return g_total, {"g_loss": g_loss, "fake_choice_right": fake_choice_right, **distances}
 
 
 def _held(every: int, part: slice, device: torch.device) -> Tensor:  # -> [N]
@@ -196,6 +265,11 @@ def _step(training: Training, optimiser: torch.optim.Optimizer, weights: Iterabl
             f"training: {training.state.nan_steps} steps had gradients that are not finite, the last at image"
             f" {training.state.cur_nimg}; lower g_lr and d_lr in params.yaml"
         )
+
+
+def _joined(seen: list[Stats]) -> Stats:
+    """Values of all cuts, one behind the other."""
+    return seen[0] if len(seen) == 1 else {name: torch.cat([values[name] for values in seen]) for name in seen[0]}
 
 
 def _reported(values: Stats) -> Stats:

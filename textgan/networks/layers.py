@@ -36,6 +36,11 @@ def bounded(layer: nn.Module) -> nn.Module:
     return spectral_norm(layer)
 
 
+def is_spectral_norm(module: nn.Module) -> bool:
+    """Whether this is what `bounded` puts before a weight; its class has no public name."""
+    return type(module).__name__ == "_SpectralNorm"
+
+
 class StyleNorm(nn.Module):
     """Unit mean square of each image, then scale and shift by the style, then a leaky ReLU.
 

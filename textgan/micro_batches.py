@@ -1,0 +1,83 @@
+"""Out of memory is answered with fewer images at once: the gradients of a step are summed over cuts of its batch.
+
+Nothing a network computes of an image depends on its neighbours, and every loss is a mean over images, each of which
+is compared with the texts of the whole batch (texts are small: they are never cut). So a step in cuts optimises what
+the whole step does, and differs from it in the last bits only. What each phase of a step gathers is applied when all
+of it is there; a phase that fails leaves nothing behind, and is done again by all processes with smaller cuts.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from textgan import distributed
+from textgan.errors import UserError
+from textgan.training import Training
+
+T = TypeVar("T")
+SAID = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+"""By allocators whose error has no type of its own: of the CPU, of CUDA itself, of cuDNN and cuBLAS."""
+
+
+def cuts_of(part: slice, micro_batch: int) -> list[slice]:
+    """`part` of a batch in equal cuts of at most `micro_batch` images; 0: in one."""
+    size = part.stop - part.start
+    step = size if micro_batch == 0 else max(n for n in range(1, min(size, micro_batch) + 1) if size % n == 0)
+    return [slice(first, first + step) for first in range(part.start, part.stop, step)]
+
+
+def as_memory_allows(training: Training, optimiser: torch.optim.Optimizer, gather: Callable[[list[slice]], T]) -> T:
+    """What `gather` returns, which adds up the gradients of `optimiser` over the cuts of a batch that it is given.
+
+    Too little memory in any process: its work is undone, cuts are halved from now on, in all processes alike, and it
+    is called again. Raises UserError where a single image is too large.
+    """
+    state, part = training.state, distributed.local_part(training.params.batch_size)
+    while True:
+        cuts = cuts_of(part, state.micro_batch)
+        norms = torch._foreach_mul(training.D_norms, 1.0)  # copies
+        gathered = _tried(optimiser, gather, cuts)
+        # Processes agree here, before any of them averages gradients: none waits for one that failed.
+        if not distributed.anywhere(gathered is None) and gathered is not None:
+            return gathered[0]
+        del gathered
+        optimiser.zero_grad(set_to_none=True)
+        torch._foreach_copy_(training.D_norms, norms)
+        gc.collect()  # frames of the error may hold tensors in cycles
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        size = cuts[0].stop - cuts[0].start
+        if size == 1:
+            raise UserError(
+                "params.yaml: train: there is too little memory for one image at a time; lower g_channels, d_channels,"
+                " extractor_px, batch_size (its texts stay whole) or the size of the images"
+            )
+        smaller = cuts_of(part, size // 2)[0]
+        state.micro_batch = smaller.stop - smaller.start
+        if distributed.rank() == 0:
+            print(
+                f"train: out of memory at image {state.cur_nimg} with {size} images at once; goes on with"
+                f" {state.micro_batch} at once, {(part.stop - part.start) // state.micro_batch} times a step",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _tried(
+    optimiser: torch.optim.Optimizer, gather: Callable[[list[slice]], T], cuts: list[slice]
+) -> tuple[T] | None:  # None: out of memory
+    """In a function of its own, so that what the error holds is gone before the next try."""
+    optimiser.zero_grad(set_to_none=True)
+    try:
+        return (gather(cuts),)
+    except torch.OutOfMemoryError:
+        return None
+    except RuntimeError as error:
+        if not any(text in str(error) for text in SAID):
+            raise
+        return None
