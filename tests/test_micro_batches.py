@@ -118,7 +118,7 @@ def two_steps(place: tuple[Path, Path], training: Training) -> dict[str, torch.T
     params, networks = training.params, training.networks
     data = load_split(*place, "train", WORDS)
     real_features = RealFeatures(data, networks, params, torch.device("cpu"))
-    left = {}
+    left: dict[str, torch.Tensor] = {}
     for step in (text_step, game_step):
         batch = data.batch(0, training.state.cur_nimg, params.batch_size, params.hard_mismatches)
         stats = step(training, batch, real_features, torch.Generator().manual_seed(1))
