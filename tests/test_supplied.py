@@ -128,6 +128,7 @@ def test_pictures_are_resized_as_tensorflow_1_did():
 def test_weights_that_reproduce_no_published_value_say_unverified(inception_file, somewhere):
     extractor = supplied.InceptionExtractor(of(inception_file))
     assert not extractor.verified and extractor.name == "inception_unverified"
+    assert json.loads(json.dumps([check.holds for check in extractor.reference])) == [False, False]
     with pytest.raises(UserError, match="not reproduced"):
         verify_extractor(inception_file)
 
