@@ -169,12 +169,16 @@ def _measured(plan: Plan, preset: str, changes: dict[str, Any]) -> dict[str, Any
             size = settings.batch_size
             step = train_speed.measure(game, plan.steps, size, device)
             bare = train_speed.measure(train_speed.bare(training, real_features), plan.steps, size, device)
-    except RuntimeError as error:  # too little memory, or a kernel that is not deterministic: a result, too
+    except (
+        RuntimeError,
+        UserError,
+    ) as error:  # too little memory, or a kernel that is not deterministic: a result too
         return {"failed": " ".join(str(error).split())[:300]}
     finally:
         torch.use_deterministic_algorithms(False)
     return {
         "size": [width, height],
+        "micro_batch": training.state.micro_batch,  # 0: no step was cut
         "batch_size": settings.batch_size,
         "images_per_second": step["images_per_second"],
         "bare_images_per_second": bare["images_per_second"],

@@ -73,6 +73,7 @@ def main() -> None:
         "game_step": measure(step(game_step), args.steps, settings.batch_size, device),
         "bare_networks": measure(bare(training, real_features), args.steps, settings.batch_size, device),
     }
+    result["micro_batch"] = training.state.micro_batch  # 0: no step was cut
     result["share_of_bare"] = result["game_step"]["images_per_second"] / result["bare_networks"]["images_per_second"]
     print(json.dumps(result, indent=2))
     if args.out:

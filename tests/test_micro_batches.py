@@ -51,7 +51,9 @@ NO_ROOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB
 NO_ROOM_CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory")
 
 
-def room_for(replace, network: type, images: int, error: Exception = NO_ROOM, training: bool = True) -> None:
+def room_for(
+    replace, network: type[torch.nn.Module], images: int, error: Exception = NO_ROOM, training: bool = True
+) -> None:
     """From now on `network` cannot look at more than so many images, in training mode (or in the other one)."""
     forward = network.forward
 
@@ -102,7 +104,7 @@ def test_gradients_and_values_in_cuts_are_those_of_the_whole(place, monkeypatch,
     whole, cut = found
     assert whole.keys() == cut.keys()
     for name, value in whole.items():
-        torch.testing.assert_close(cut[name], value, rtol=1e-7, atol=1e-10, msg=lambda text, at=name: f"{at}: {text}")
+        torch.testing.assert_close(cut[name], value, rtol=1e-7, atol=1e-10, msg=f"{name}: in cuts other than whole")
 
 
 def start(place: tuple[Path, Path], params) -> Training:
