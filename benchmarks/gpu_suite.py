@@ -169,10 +169,7 @@ def _measured(plan: Plan, preset: str, changes: dict[str, Any]) -> dict[str, Any
             size = settings.batch_size
             step = train_speed.measure(game, plan.steps, size, device)
             bare = train_speed.measure(train_speed.bare(training, real_features), plan.steps, size, device)
-    except (
-        RuntimeError,
-        UserError,
-    ) as error:  # too little memory, or a kernel that is not deterministic: a result too
+    except (RuntimeError, UserError) as error:  # too little memory, or no deterministic kernel: a result, too
         return {"failed": " ".join(str(error).split())[:300]}
     finally:
         torch.use_deterministic_algorithms(False)
