@@ -62,7 +62,7 @@ def read(root: Path, targets: list[str] | None = None, pools: frozenset[str] | N
     from dvc.repo import Repo
 
     try:
-        with Repo(str(root)) as repo:
+        with Repo(str(root), _wait_for_lock=True) as repo:  # a `dvc push` by hand holds DVC's lock to its end
             found = repo.index.graph
             stages = {
                 _name(stage): Stage(

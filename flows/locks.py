@@ -13,7 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from textgan.files import STATE
+
 POLL_SECONDS = 0.5
+RUN = STATE / "flow.lock"
+"""Below a repository's root: held by the one run that works in it, whoever started it, and by all that it started."""
 
 
 def gpu_path() -> Path:

@@ -19,7 +19,7 @@ from flows import ROOT, committing, exports, graph, locks, server, showing, stor
 from flows import dvc_program as dvc
 from flows.remote import load_remote
 from flows.repro import committed_lock, is_pushed, push_if_needed, record_outcomes
-from flows.stage import POOLS, RUN_LOCK, run_stage, stop
+from flows.stage import POOLS, run_stage, stop
 from flows.stopping import TRANSFER_PAUSES
 from textgan.errors import UserError, fail
 
@@ -56,7 +56,7 @@ def pipeline(
     if tag:
         committing.check_tag(tag)
     with stop.when_cancelled():
-        held = locks.acquire(RUN_LOCK, "another run of this repository", stop.check, log.info)
+        held = locks.acquire(ROOT / locks.RUN, "another run of this repository", stop.check, log.info)
         try:
             return _bring_up_to_date(targets, force, push_after, dry_run, commit, tag, held)
         finally:

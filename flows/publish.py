@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cards, history, provenance
+from flows import cards, history, provenance, torn
 from flows import dvc_program as dvc
 from flows.releases import BLOCK, THREADS, File, Index, Store, check_name, parse_index
 from textgan import params
@@ -52,6 +52,7 @@ def publish(
     from flows import storage
     from flows.repro import push_if_needed
 
+    torn.mend(Path(), print)
     commit, date, subject = clean_commit()
     name = check_name(tag or commit[:12])
     loaded = params.load()
@@ -90,7 +91,7 @@ def check_up_to_date() -> None:
     lines: list[str] = []
     result = dvc.run("status", "--json", say=lines.append)
     try:
-        stale = json.loads(next((line for line in lines if line.startswith("{")), "null"))
+        stale = json.loads("".join(lines) or "null")
     except ValueError:
         stale = None
     if result.code != 0 or not isinstance(stale, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import dvc_program as dvc
-from flows import environment, torn
+from flows import environment, locks, torn
 from flows.history import LOCK_FILE, committed_text
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
@@ -30,6 +31,14 @@ def repro(
     force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
 ) -> None:
     """Run the whole graph, push it, and say where the report is."""
+    held = locks.acquire(locks.RUN, "another run of this repository", lambda: None, print)
+    try:
+        _repro(targets, push, force, held)
+    finally:
+        os.close(held)
+
+
+def _repro(targets: list[str] | None, push: bool, force: bool, held: int) -> None:
     from flows import exports, storage
     from textgan import params
 
@@ -41,7 +50,7 @@ def repro(
     committed = committed_lock()
     arguments = [*(["--force"] if force else []), *(["--pull"] if remote.attached_to else []), *(targets or [])]
     times = _Times()
-    result = dvc.run("repro", *arguments, say=print, on_stage=times.record)
+    result = dvc.run("repro", *arguments, say=print, on_stage=times.record, keep_open=(held,))
     if result.code != 0:
         failed = [stage for stage, outcome in result.stages.items() if outcome.how == "failed"]
         again = "the same command again goes on from there"

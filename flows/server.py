@@ -24,7 +24,7 @@ from typing import Any
 
 import typer
 
-from flows import ROOT, daemon
+from flows import ROOT, daemon, database
 from flows.seaweed import PORTS, is_free
 from textgan import local
 from textgan.errors import UserError, program
@@ -74,8 +74,7 @@ def _workers(environment: dict[str, str]) -> list[str]:
     if not served:
         raise UserError(f"TEXTGAN_POOLS is {environment['TEXTGAN_POOLS']!r}; it must name some of {', '.join(POOLS)}")
     # The runs' own processes get it: it is where this machine has the repository. No worker talks to the database.
-    database = ("PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_")
-    private = {name: value for name, value in environment.items() if not name.startswith(database)}
+    private = {name: value for name, value in environment.items() if not name.startswith(database.PREFIXES)}
     private |= {"TEXTGAN_HERE": str(ROOT)}
     for pool in served:
         record = HOME / f"worker-{pool}.json"
@@ -138,6 +137,7 @@ def _server() -> str:
     record = HOME / "server.json"
     if ours and daemon.find(record) is not None:
         return ours
+    database.check()
     HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = _port()
     url = f"http://127.0.0.1:{port}/api"

@@ -23,15 +23,12 @@ from flows import dvc_program as dvc
 from flows.stopping import TRANSFER_PAUSES, Stop
 from textgan import local
 from textgan.errors import UserError
-from textgan.files import STATE
 
 local.apply()
 SLOTS = int(os.environ.get("TEXTGAN_SLOTS", "2"))
 """Stages side by side on this machine; how fast, not what."""
 POOLS = frozenset(os.environ.get("TEXTGAN_POOLS", "cpu,gpu").split(","))
 """Pools whose stages this machine runs itself."""
-RUN_LOCK = ROOT / STATE / "flow.lock"
-"""Held by the one flow run that works in this repository, whoever started it, and by all that it started."""
 WATCH_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 """Before a stage whose meta allows it is run again."""
@@ -120,7 +117,7 @@ def stage(name: str, run: str, force: bool = False) -> dict[str, Any]:
         remote = storage.ensure_started()
         talk = exchange.Exchange(remote, run)
         request = talk.get(name, "request")
-        held = locks.acquire(RUN_LOCK, "another run of this repository", stop.check, log.info)
+        held = locks.acquire(ROOT / locks.RUN, "another run of this repository", stop.check, log.info)
         try:
             exchange.apply_lock(ROOT, request["lock"])
             found = graph.read(ROOT).stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,12 +10,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+
+from tests import tiny_repository as tiny
 
 FLOWS = Path(__file__).parents[1] / "flows"
 OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -121,10 +124,21 @@ class Server:
 
     def at_work(self) -> list[int]:
         """Pids of living stage programs and DVC commands of this repository."""
+        return self._processes("dvc", "work.py")
+
+    def programs(self) -> list[int]:
+        """Pids of living stage programs alone; a shell of DVC's has the name in one long argument."""
+        return self._processes("work.py")
+
+    def prefect_processes(self) -> list[int]:
+        """Pids of server, workers and runs."""
+        return self._processes("prefect", "prefect.engine")
+
+    def _processes(self, *words: str) -> list[int]:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.cwd() == str(self.place) and {"dvc", "work.py"} & set(process.cmdline()):
+                if process.cwd() == str(self.place) and set(words) & set(process.cmdline()):
                     found.append(process.pid)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
@@ -133,6 +147,30 @@ class Server:
     def asleep(self) -> bool:
         """Whether the stage that was told to sleep does."""
         return bool(self.started()) and self.started()[-1].endswith("middle-one") and bool(self.at_work())
+
+
+def choose_deployments(place: Path, *names: str, cron: str = "") -> None:
+    """The project's prefect.yaml with these deployments alone, run by the clock only where `cron` says when."""
+    value = yaml.safe_load((FLOWS.parent / "prefect.yaml").read_text())
+    schedules = [{"cron": cron, "timezone": "UTC", "active": True}] if cron else []
+    chosen = [{**one, "schedules": schedules} for one in value["deployments"] if one["name"] in names]
+    (place / "prefect.yaml").write_text(yaml.safe_dump({**value, "deployments": chosen}))
+
+
+@contextlib.contextmanager
+def serving(place: Path, *names: str, cron: str = "", **settings: str) -> Iterator[Server]:
+    """The repository's server with these deployments, all of it committed; nothing runs afterwards."""
+    choose_deployments(place, *names, cron=cron)
+    for key, value in (("user.name", "test"), ("user.email", "test@localhost")):
+        tiny.git(place, "config", key, value)
+    server = Server(place, **settings)
+    tiny.commit(place, "what the test's server needs")
+    try:
+        server.call("flows.server", "start")
+        yield server
+    finally:
+        server.call("flows.server", "stop")
+        server.call("textgan.cli", "storage", "stop")
 
 
 def wait_until(holds: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:

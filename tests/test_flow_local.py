@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flows import locks
 from tests import tiny_repository as tiny
 from tests.flow_server import FLOWS, edit_seed
 
@@ -40,6 +42,18 @@ def test_after_a_flow_repro_has_nothing_to_do_and_the_other_way_round(tmp_path):
         assert count() == 6 + 3
         assert call("flows.pipeline").count(" unchanged\n") == 6
         assert count() == 6 + 3
+        waiting = "waiting for another run of this repository: .state/flow.lock is held"
+        held = locks.acquire(place / locks.RUN, "it", lambda: None, print)
+        by_hand = subprocess.Popen(
+            [sys.executable, "-u", "-m", "textgan.cli", "repro"],
+            cwd=place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert by_hand.stdout is not None and by_hand.stdout.readline().startswith(waiting)
+        os.close(held)
+        assert "0 of 6 stages ran" in by_hand.stdout.read() and by_hand.wait() == 0
     finally:
         call("textgan.cli", "storage", "stop")
 
@@ -106,7 +120,6 @@ def test_a_sweep_takes_every_combination_and_refuses_nonsense():
 
 
 def test_a_lock_is_waited_for_and_waiting_can_be_stopped(tmp_path):
-    from flows import locks
     from flows.stopping import Stop, Stopped
 
     stop = Stop()
@@ -168,6 +181,61 @@ def test_a_stopped_run_wakes_from_its_pause_and_does_not_try_again():
     with pytest.raises(Stopped):
         stop.retried(act, (600.0,), print)
     assert len(tries) == 1
+
+
+def test_a_stage_is_run_again_as_often_as_its_meta_allows(monkeypatch):
+    """Its last failure is the run's."""
+    from flows import dvc_program, graph, stage
+
+    monkeypatch.setattr(stage, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(stage, "get_run_logger", lambda: logging.getLogger("test"))
+    tries: list[str] = []
+
+    def run_here(name: str, *_rest: object) -> dvc_program.Outcome:
+        tries.append(name)
+        if len(tries) < 3:
+            raise RuntimeError(f"{name}: exit 1")
+        return dvc_program.Outcome("ran", 1.0)
+
+    monkeypatch.setattr(stage, "run_here", run_here)
+    allowed = graph.Stage("flaky", (), {"retries": 2})
+    assert stage.run_stage.fn("flaky", allowed, False, False, [], []).how == "ran"
+    tries.clear()
+    with pytest.raises(RuntimeError, match="flaky: exit 1"):
+        stage.run_stage.fn("flaky", graph.Stage("flaky", ()), False, False, [], [])
+    assert len(tries) == 1
+
+
+def test_no_more_stages_run_at_once_than_there_are_slots(monkeypatch):
+    """One that waits for a slot when the run is stopped never starts."""
+    from flows import stage
+    from flows.stopping import Stop, Stopped
+
+    monkeypatch.setattr(stage, "slots", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(stage, "stop", Stop())
+    inside, most, failed = [], [], []
+    leave = threading.Event()
+
+    def work() -> None:
+        try:
+            with stage._slot():
+                inside.append(1)
+                most.append(len(inside))
+                leave.wait(20)
+                inside.pop()
+        except Stopped as error:
+            failed.append(error)
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    stage.stop.wait(0.3)
+    stage.stop.set()
+    workers[2].join(20)
+    leave.set()
+    for worker in workers:
+        worker.join(20)
+    assert max(most) == 2 and len(failed) == 1
 
 
 def test_a_tag_is_given_once_and_refused_before_anything_runs(tiny_repository, monkeypatch):

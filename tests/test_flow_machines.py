@@ -13,7 +13,7 @@ import yaml
 
 from flows import graph
 from tests import tiny_repository as tiny
-from tests.flow_server import FLOWS, Server, edit_seed, wait_until
+from tests.flow_server import Server, choose_deployments, edit_seed, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 GPU_LESS = frozenset({"cpu"})
@@ -29,10 +29,7 @@ class Machines:
         (made / "dvc.yaml").write_text(yaml.safe_dump(value))
         with open(made / ".gitignore", "a") as file:
             file.write("/exports\n/flows\n")
-        prefect = yaml.safe_load((FLOWS.parent / "prefect.yaml").read_text())
-        chosen = [one for one in prefect["deployments"] if one["name"] in ("pipeline", "gpu")]
-        chosen[0].pop("schedules")
-        (made / "prefect.yaml").write_text(yaml.safe_dump({**prefect, "deployments": chosen}))
+        choose_deployments(made, "pipeline", "gpu")
         tiny.commit(made, "stages read an export")
         shutil.copytree(made, place / "gpu")
         for name in ("one", "two"):

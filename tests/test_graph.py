@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,15 @@ def test_pool_timeout_and_retries_come_from_meta(tiny_repository):
     first, middle = stages["first@one"], stages["middle@one"]
     assert (first.pool, first.timeout_seconds, first.retries) == ("cpu", None, 2)
     assert (middle.pool, middle.timeout_seconds, middle.retries) == ("gpu", 60.0, 0)
+
+
+def test_a_dvc_at_work_is_waited_for(tiny_repository):
+    """DVC itself gives up after 3 s; a push by hand takes minutes."""
+    (tiny_repository / ".dvc" / "tmp").mkdir()
+    held = open(tiny_repository / ".dvc" / "tmp" / "lock", "a")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    threading.Timer(4.0, held.close).start()
+    assert len(graph.read(tiny_repository).stages) == 6
 
 
 def test_unknown_target_names_the_stages_there_are(tiny_repository):

@@ -103,6 +103,16 @@ def test_a_killed_publish_is_invisible_and_the_next_one_completes_it(store: Stor
     assert releases.damaged(store, store.need_index("cut")[0]) == []
 
 
+def test_a_dvc_lock_cut_by_a_kill_is_whole_before_the_tree_is_looked_at(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Path("dvc.lock").read_bytes()
+    Path("dvc.lock").write_bytes(whole[: len(whole) // 2])
+    publish.publish(tag="whole")
+    assert Path("dvc.lock").read_bytes() == whole
+    assert "no whole lock" in capsys.readouterr().out
+
+
 def test_publishing_again_is_the_same_release(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """The index keeps its bytes; another machine's records do not replace the first one's."""
     before = store.need_index("whole")[1]

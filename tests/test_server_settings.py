@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flows import daemon, server
+from flows.database import VARIABLES
 from textgan.errors import UserError
 
 POSTGRES = "postgresql+asyncpg://textgan:s3cret@db.example:5432/prefect"
@@ -44,6 +45,25 @@ def test_postgres_reaches_the_server_and_no_worker(spawned, monkeypatch):
     assert shown.stdout.split() == [POSTGRES, "False"], shown.stderr
     assert server._workers(environment) == ["cpu", "gpu"]
     assert [POSTGRES in " ".join([*command, *given.values()]) for command, given in spawned] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", " is no address of a database; it must begin with postgresql+asyncpg:// or sqlite+aiosqlite://"),
+        ("postgresql://me:s3cret@db.example/p", " is postgresql://me:***@db.example/p; it must begin with"),
+        ("postgresql+asyncpg://me:s3cret@127.0.0.1:1/p", ":***@127.0.0.1:1/p; the database cannot be used: "),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_one_line_before_anything_starts(spawned, monkeypatch, url, words):
+    """Of the two names of the setting Prefect reads this one first; the password is in no message."""
+    monkeypatch.setenv(VARIABLES[1], POSTGRES)
+    monkeypatch.setenv(VARIABLES[0], url)
+    with pytest.raises(UserError) as caught:
+        server._server()
+    said = str(caught.value)
+    assert said.startswith(VARIABLES[0]) and words in said and "s3cret" not in said
+    assert spawned == []
 
 
 def test_a_machine_starts_the_workers_of_its_pools(spawned, monkeypatch):
