@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,23 +17,29 @@ from typing import Any
 
 import psutil
 
+from flows.recorded import NotVerifiable
 from flows.remote import Remote, write_dvc_config
 from textgan.errors import UserError
 from textgan.files import STATE, sha256_file
 
 LOCK = "requirements.lock"
 DEV_LOCK = "requirements-dev.lock"
-
-
-class NotVerifiable(Exception):
-    """The commit holds nothing that could be compared; the text says why."""
+SHORT = re.compile(r"[0-9a-f]{4,64}")
+"""What may be an abbreviated hash."""
 
 
 def resolve(revision: str) -> str:
-    """The full hash of a commit. Raises UserError where this clone does not have it."""
+    """The full hash of a commit. Raises UserError where this clone does not have it, or has more than one."""
     found = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     if found.returncode == 0:
         return found.stdout.strip()
+    named = _git("rev-parse", f"--disambiguate={revision}").stdout.split() if SHORT.fullmatch(revision) else []
+    kinds = {sha: _git("cat-file", "-t", sha).stdout.strip() for sha in named}
+    commits = [sha[:12] for sha, kind in kinds.items() if kind == "commit"]
+    if len(commits) > 1:
+        raise UserError(f"commit {revision!r}: ambiguous, it begins {' and '.join(commits)}; give more digits")
+    if kinds:
+        raise UserError(f"commit {revision!r}: no commit begins so, only a {next(iter(kinds.values()))}")
     if _git("rev-parse", "--is-shallow-repository").stdout.strip() == "true":
         raise UserError(f"commit {revision!r}: not in this shallow clone; `git fetch --unshallow` brings the rest")
     raise UserError(f"commit {revision!r}: not in this clone; `git fetch` may bring it")
@@ -142,7 +149,10 @@ def stale_stages(tree: Path, python: Path, environment: dict[str, str], stages: 
 
 
 def _why_stale(entries: list[Any]) -> str:
-    """The first changed dependency that is code or parameters, in words; raw exports need not be here."""
+    """The first changed dependency that is code or parameters, in words; raw exports need not be here.
+
+    An out counts where dvc.lock does not record it; the bytes of those that it records are hashed by our own code.
+    """
     for entry in entries:
         if not isinstance(entry, dict):
             if entry == "changed command":
@@ -155,6 +165,8 @@ def _why_stale(entries: list[Any]) -> str:
                 keys = ", ".join(f"{key} ({state})" for key, state in how.items())
                 return f"{path} at the commit is not what dvc.lock recorded: {keys}"
             return f"{path} at the commit is not what dvc.lock recorded ({how})"
+        for path, how in entry.get("changed outs", {}).items():
+            return f"{path} is an out of dvc.yaml and not what dvc.lock recorded ({how})"
     return ""
 
 
@@ -201,4 +213,6 @@ def dvc_hash(path: Path) -> tuple[str, int]:
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True)
+    """A git command that takes a hash for what it names, whatever `git replace` puts in its place."""
+    plain = {**os.environ, "GIT_NO_REPLACE_OBJECTS": "1"}
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, env=plain)

@@ -68,10 +68,11 @@ def recorded(root: Path) -> tuple[dict[str, str], dict[str, float]]:
         value = json.loads((root / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}, {}
-    environment, seconds = (value.get(key) for key in ("environment", "seconds"))
+    parts = [value.get(key) if isinstance(value, dict) else None for key in ("environment", "seconds")]
+    environment, seconds = (part if isinstance(part, dict) else {} for part in parts)
     return (
-        {str(key): str(text) for key, text in environment.items()} if isinstance(environment, dict) else {},
-        {str(key): float(number) for key, number in seconds.items()} if isinstance(seconds, dict) else {},
+        {str(key): str(text) for key, text in environment.items()},
+        {str(key): float(number) for key, number in seconds.items() if isinstance(number, int | float)},
     )
 
 

@@ -7,16 +7,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
-from flows import commit, environment, guard, storage, tolerances
+from flows import commit, environment, guard, recorded, storage, tolerances
 from flows import dvc_program as dvc
+from flows.recorded import NotVerifiable
 from flows.remote import Remote
 from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
@@ -26,7 +28,11 @@ from textgan.files import STATE, write_json
 FLOATS = ("captions", "train", "matcher", "evaluate", "report")
 """Stages whose floats another processor may round otherwise, as it may the sentence vectors of pairs with embeddings;
 all others have the same bytes on every machine."""
+NO_VERDICT = 2
+"""Exit code where nothing was compared: 1 is kept for what was, and differs."""
 RESTORED_NUMBER = "not measured again"
+FROZEN = "dvc.yaml freezes it: DVC neither runs it nor looks at what it reads"
+UNLISTED = "dvc.lock has a record of it and dvc.yaml no such stage"
 UNRECORDED = "dvc.yaml has it and dvc.lock has no record of it: nobody ran it"
 
 
@@ -40,10 +46,26 @@ def reproduce(
     keep: Annotated[Path | None, typer.Option(help="Leave the worktree in this directory.")] = None,
 ) -> None:
     """Exit code 0: reproduced; 1: something differs, and it is named; 2: it cannot be verified, and why."""
+    try:
+        code = judge(revision, from_raw, verify, dataset, keep)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = NO_VERDICT
+    except Exception:  # Python would leave with 1, which says that something differs
+        traceback.print_exc()
+        code = NO_VERDICT
+    raise SystemExit(code)
+
+
+def judge(revision: str, from_raw: bool, verify: str, dataset: str, keep: Path | None) -> int:
+    """Write the verdict, print it; its exit code. Raises UserError where there is none."""
     if verify not in ("hashes", "metrics"):
         raise UserError(f"--verify is {verify!r}; it must be hashes or metrics")
     mode = "from raw" if from_raw else verify
     sha = commit.resolve(revision)
+    out = (keep or STATE / "verdicts" / sha[:12]) / "verdict.json"
+    if keep is None:
+        out.unlink(missing_ok=True)  # an earlier one is not taken for this one, should this one come to none
     start = time.monotonic()
     verdict = Verdict(sha, mode)
     try:
@@ -51,13 +73,12 @@ def reproduce(
         remote = None if from_raw else reachable_storage()
         with commit.worktree(sha, keep) as tree:
             Reproduction(tree, remote, dataset).run(verdict)
-    except commit.NotVerifiable as reason:
+    except NotVerifiable as reason:
         verdict.stages.append(Row(sha[:12], UNKNOWN, str(reason)))
     verdict.seconds = round(time.monotonic() - start, 1)
-    out = (keep or STATE / "verdicts" / sha[:12]) / "verdict.json"
     write_json(out, verdict.as_json())
     print(f"\n{verdict.table()}\nWritten to {out}; {verdict.seconds:.0f} s.")
-    raise SystemExit(verdict.exit_code)
+    return verdict.exit_code
 
 
 def reachable_storage() -> Remote:
@@ -65,7 +86,7 @@ def reachable_storage() -> Remote:
     try:
         return storage.ensure_started()
     except UserError as error:
-        raise commit.NotVerifiable(f"its artifacts cannot be had: {error}") from None
+        raise NotVerifiable(f"its artifacts cannot be had: {error}") from None
 
 
 class Reproduction:
@@ -73,17 +94,20 @@ class Reproduction:
 
     def __init__(self, tree: Path, remote: Remote | None, dataset: str) -> None:
         self.tree, self.remote = tree, remote
-        self.lock: dict[str, Any] = yaml.safe_load((tree / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-        self.params = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8"))
-        datasets = list(self.params.get("datasets", {}))
+        self.lock = recorded.read_lock(tree)
+        self.params = recorded.read_yaml(tree, "params.yaml")
+        datasets = list(recorded.mapping(self.params, "datasets"))
+        if not datasets:
+            raise NotVerifiable("params.yaml at the commit names no datasets")
         if dataset and dataset not in datasets:
             raise UserError(f"--dataset {dataset!r}: the commit's params.yaml has {', '.join(datasets)}")
         self.datasets = [dataset] if dataset else datasets
         self.python = commit.python_of(tree)
         self.unrecorded: list[str] = []
+        self.unlisted: list[str] = []
         self.ran: dict[str, float] = {}
         self.stages = self._stages()
-        self.metrics = {name: _metrics_in(tree / "metrics" / f"{name}.json") for name in self.datasets}
+        self.metrics = {name: recorded.read_metrics(tree / "metrics" / f"{name}.json") for name in self.datasets}
         self.recorded, self.seconds = environment.recorded(tree)
         self.present = environment.present(self.python)
         self.tolerances = {name: self._tolerances(name) for name in self.datasets}
@@ -99,6 +123,7 @@ class Reproduction:
         else:
             self._restore(verdict, self.remote)
         verdict.stages += [Row(name, UNKNOWN, UNRECORDED) for name in self.unrecorded]
+        verdict.stages += [Row(name, UNKNOWN, UNLISTED) for name in self.unlisted]
         verdict.ran = self.ran
 
     def _restore(self, verdict: Verdict, remote: Remote) -> None:
@@ -116,9 +141,9 @@ class Reproduction:
 
     def _evaluated(self, dataset: str, rows_of: Callable[[str], list[Row]]) -> list[Row]:
         """The rows, where the commit recorded an evaluation: numbers that nobody measured are no numbers."""
-        if f"evaluate@{dataset}" in self.lock:
-            return rows_of(dataset)
-        return [Row(f"{dataset}:*", UNKNOWN, f"dvc.lock has no record of evaluate@{dataset}")]
+        if f"evaluate@{dataset}" not in self.stages:
+            return [Row(f"{dataset}:*", UNKNOWN, f"dvc.yaml and dvc.lock do not both have evaluate@{dataset}")]
+        return rows_of(dataset) or [Row(f"{dataset}:*", UNKNOWN, "neither the commit nor its evaluation has a metric")]
 
     def _measured_again(self, dataset: str) -> list[Row]:
         """The snapshot evaluated again, against the numbers that the commit holds."""
@@ -145,13 +170,15 @@ class Reproduction:
         verdict.stages += [row for row in self._export_rows(places) if row.verdict != IDENTICAL]
         if verdict.stages:
             return
+        self._remove_outs()
         rerun = self._dvc("repro", "--force", "--no-run-cache", *self.stages)
         for name in self.stages:
             if name in rerun.stages and rerun.stages[name].how == "ran":
                 verdict.stages.append(self._compared(name, IDENTICAL))
             else:
-                why = "failed" if name in rerun.stages else "was not reached"
-                verdict.stages.append(Row(name, DIFFERENT if rerun.code else UNKNOWN, f"the stage {why}"))
+                why = "failed" if name in rerun.stages else FROZEN if _group(name) in self.frozen else "was not reached"
+                why = why if why == FROZEN else f"the stage {why}"
+                verdict.stages.append(Row(name, DIFFERENT if rerun.code else UNKNOWN, why))
         verdict.metrics += [row for name in self.datasets for row in self._evaluated(name, self._compared_metrics)]
         if rerun.code == 0:
             verdict.stages = self._excused(verdict)
@@ -162,7 +189,10 @@ class Reproduction:
         if not unlike or not verdict.metrics or any(row.verdict == DIFFERENT for row in verdict.metrics):
             return verdict.stages
         other = {row.name for row in verdict.stages if row.verdict == DIFFERENT}
-        embedded = {f"pairs@{name}" for name, one in self.params.datasets.items() if one.pairs.embeddings}
+        pairs = {
+            name: recorded.mapping(recorded.mapping(self.params["datasets"], name), "pairs") for name in self.datasets
+        }
+        embedded = {f"pairs@{name}" for name, keys in pairs.items() if keys.get("embeddings")}
         excused = {name for name in other if name.partition("@")[0] in FLOATS or name in embedded}
         before: set[str] = set()
         while excused != before:  # what reads other bytes makes other bytes
@@ -177,9 +207,22 @@ class Reproduction:
         rows = [self._compared(name, RESTORED) for name in self.stages]
         if pulled.code == 0:
             return rows
-        why = [line for line in pulled.tail if re.search(r"ERROR|failed|corrupted|[Mm]issing", line)] or pulled.tail
-        reason = f"not restored (dvc pull: exit {pulled.code}): {' '.join(' '.join(why[-2:]).split())}"
+        why = [idx for idx, line in enumerate(pulled.tail) if re.search(r"ERROR|failed|corrupted", line)] or [-2]
+        said = " ".join(" ".join(pulled.tail[why[-1] :][:3]).split())  # what failed, and the names below it
+        reason = f"not restored (dvc pull: exit {pulled.code}): {said}"
+        if all(row.verdict == RESTORED for row in rows):  # of an out that dvc.lock does not record
+            return [*rows, Row("dvc pull", UNKNOWN, reason)]
         return [Row(row.name, UNKNOWN, reason) if row.verdict == DIFFERENT else row for row in rows]
+
+    def _remove_outs(self) -> None:
+        """What git holds of the outs (metrics) goes: what is compared afterwards has been made by the stages."""
+        for name in self.stages:
+            for out in self.lock[name].get("outs", []):
+                path = self.tree / out["path"]
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _compared(self, name: str, equal: str) -> Row:
         for out in self.lock[name].get("outs", []):
@@ -201,13 +244,17 @@ class Reproduction:
     def _with_stale(self, rows: list[Row]) -> list[Row]:
         """Stages whose recorded code or parameters are not those of the commit: its lock is not of this commit."""
         stale = commit.stale_stages(self.tree, self.python, self._environment(), self.stages)
-        for name in stale:
+        for name in self.stages:  # DVC's word and our own: of a frozen stage it says nothing
             changed = commit.changed_params(self.lock[name].get("params", {}).get("params.yaml", {}), self.params)
-            stale[name] = f"params.yaml: {changed}" if changed else stale[name]
-        return [
-            Row(row.name, DIFFERENT, stale[row.name]) if row.name in stale and row.verdict == RESTORED else row
-            for row in rows
-        ]
+            if changed:
+                stale[name] = f"params.yaml: {changed}"
+        return [self._judged(row, stale) if row.verdict == RESTORED else row for row in rows]
+
+    def _judged(self, row: Row, stale: dict[str, str]) -> Row:
+        """A restored stage, with what is known against it."""
+        if row.name in stale:
+            return Row(row.name, DIFFERENT, stale[row.name])
+        return Row(row.name, UNKNOWN, FROZEN) if _group(row.name) in self.frozen else row
 
     def _export_rows(self, places: dict[str, Path]) -> list[Row]:
         """The exports against the digests that the commit recorded, before hours are spent."""
@@ -228,24 +275,26 @@ class Reproduction:
         Raises NotVerifiable where dvc.yaml cannot be read, and where nothing is recorded.
         """
         every = len(self.datasets) == len(self.params["datasets"])
+        self.frozen = recorded.frozen_stages(self.tree)
         named = commit.stage_names(self.tree, self.python, self._environment())
         keys = {name: name.partition("@")[2] for name in named}
         chosen = [name for name, key in keys.items() if key in self.datasets or (not key and every)]
         self.unrecorded = [name for name in chosen if name not in self.lock]
+        self.unlisted = [name for name in self.lock if name not in keys] if every else []
         if len(self.unrecorded) == len(chosen):
-            raise commit.NotVerifiable("dvc.lock has no stage of the datasets that params.yaml names")
+            raise NotVerifiable("dvc.lock has no stage of the datasets that params.yaml names")
         return [name for name in chosen if name in self.lock]
 
     def _measured(self, dataset: str) -> dict[str, Any]:
-        """The metrics that lie in the out of evaluate@D now: what the last run of that stage measured."""
+        """The metrics that lie in the out of evaluate@D now: what the last run of that stage measured; none else."""
         for out in self.lock.get(f"evaluate@{dataset}", {}).get("outs", []):
             for path in (self.tree / out["path"] / "metrics.json", self.tree / out["path"]):
                 if path.is_file() and path.suffix == ".json":
-                    return _metrics_in(path)
-        return _metrics_in(self.tree / "metrics" / f"{dataset}.json")
+                    return recorded.read_metrics(path)
+        return {}
 
     def _tolerances(self, dataset: str) -> Tolerances:
-        kimg = self.params["datasets"][dataset].get("train", {}).get("total_kimg")
+        kimg = recorded.mapping(recorded.mapping(self.params["datasets"], dataset), "train").get("total_kimg")
         return tolerances.load(str(self.params.get("preset", "")), dataset, kimg)
 
     def _state_cost(self, mode: str) -> None:
@@ -261,7 +310,7 @@ class Reproduction:
         cost = f"{size / 1e6:.1f} MB on disk ({free / 1e6:.0f} MB are free)"
         print(f"{len(self.stages)} stages, {cost}; {took}; in {self.tree}", flush=True)
         if size > free:
-            raise commit.NotVerifiable(f"it takes {cost}: no room in {self.tree.parent}")
+            raise NotVerifiable(f"it takes {cost}: no room in {self.tree.parent}")
 
     def _dvc(self, *arguments: str) -> dvc.Run:
         command = [str(self.python), "-m", "dvc", *arguments]
@@ -287,6 +336,6 @@ def _seconds_here() -> dict[str, float]:
     return {name: float(entry["seconds"]) for name, entry in stages.items()}
 
 
-def _metrics_in(path: Path) -> dict[str, Any]:
-    """{metric: value} of a file that evaluate or report wrote; empty where there is none."""
-    return dict(json.loads(path.read_text(encoding="utf-8")).get("metrics", {})) if path.exists() else {}
+def _group(stage: str) -> str:
+    """The name under which dvc.yaml has a stage: `train` of `train@catcar`."""
+    return stage.partition("@")[0]

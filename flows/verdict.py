@@ -84,7 +84,7 @@ def compare_metrics(dataset: str, want: dict[str, Any], got: dict[str, Any], tol
         if name not in want or name not in got:
             side = "the commit" if name not in want else "the rerun"
             rows.append(Row(label, DIFFERENT, f"{side} has no such metric"))
-        elif want[name] == got[name]:
+        elif want[name] == got[name] and isinstance(want[name], bool) == isinstance(got[name], bool):
             rows.append(Row(label, IDENTICAL))
         elif not (_is_number(want[name]) and _is_number(got[name])):
             rows.append(Row(label, DIFFERENT, f"commit {want[name]!r}, now {got[name]!r}"))

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -155,7 +154,7 @@ def test_a_shallow_clone_reproduces_what_it_has_and_says_what_it_lacks(repositor
     if tiny.git(place, "rev-parse", "HEAD") == sha:
         sha = tiny.git(place, "rev-parse", "HEAD~1")
     done = textgan(shallow, "reproduce", sha)
-    assert done.returncode == 1
+    assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()
     assert line.startswith("error: commit") and "git fetch --unshallow" in line
 
@@ -172,7 +171,7 @@ def reproduction(tmp_path: Path) -> Reproduction:
         "page": {"deps": [{"path": "data/evaluation/d"}], "outs": []},
     }
     made.recorded, made.present = {"cpu": "one"}, {"cpu": "another"}
-    made.params = SimpleNamespace(datasets={"d": SimpleNamespace(pairs=SimpleNamespace(embeddings=None))})
+    made.params = {"datasets": {"d": {"pairs": {"embeddings": None}}}}
     return made
 
 
@@ -212,7 +211,7 @@ def test_other_bytes_are_excused_only_on_another_machine_within_tolerance(
 def test_pairs_have_floats_only_where_they_have_sentence_vectors(reproduction, embeddings, expected):
     """Token ids are the same everywhere; vectors of int8 weights are not."""
     reproduction.lock = {"pairs@d": {"deps": [], "outs": [{"path": "data/pairs/d", "md5": "0.dir"}]}}
-    reproduction.params.datasets["d"].pairs.embeddings = embeddings
+    reproduction.params["datasets"]["d"]["pairs"]["embeddings"] = embeddings
     verdict = Verdict("0" * 40, "from raw", [Row("pairs@d", DIFFERENT)], [Row("d:kid", CLOSE)])
     assert [row.verdict for row in reproduction._excused(verdict)] == [expected]
 
@@ -280,7 +279,7 @@ def test_a_killed_reproduction_leaves_no_worktree_for_long(tiny_repository):
 
 def test_an_unknown_commit_is_one_line(tiny_repository):
     done = textgan(tiny_repository, "reproduce", "0123abc")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.strip().splitlines() == ["error: commit '0123abc': not in this clone; `git fetch` may bring it"]
 
 

@@ -1,0 +1,319 @@
+"""Commits that say what is not so: each ends with the exit code that the docs promise, and one clear line.
+
+A commit is made on the side, from the files of the good one and what is put in their place; the tree stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import environment, recorded, remote, storage
+from flows.reproducing import FROZEN, UNLISTED
+from flows.verdict import DIFFERENT, IDENTICAL, UNKNOWN, compare_metrics
+from tests import tiny_repository as tiny
+from tests.tiny_repository import textgan
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A tiny repository whose result is committed and pushed, and that commit."""
+    with tiny.with_result(tmp_path_factory.mktemp("lies") / "tiny") as made:
+        yield made
+
+
+def forged(place: Path, sha: str, files: Mapping[str, str | None]) -> str:
+    """A commit that differs from another in these files (None: removed), made without touching the tree."""
+    index = {**os.environ, "GIT_INDEX_FILE": str(place / ".git" / "forged")}
+
+    def git(*arguments: str, text: str | None = None) -> str:
+        who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=place, env=index, input=text, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    git("read-tree", sha)
+    for path, text in files.items():
+        if text is None:
+            git("rm", "-q", "--cached", path)
+        else:
+            blob = git("hash-object", "-w", "--stdin", text=text)
+            git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+    return git("commit-tree", git("write-tree"), "-p", sha, "-m", "forged")
+
+
+def lock_of(place: Path, sha: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(tiny.git(place, "show", f"{sha}:dvc.lock")))
+
+
+def rows_of(place: Path, sha: str) -> dict[str, tuple[str, str]]:
+    value = json.loads((place / storage.STATE / "verdicts" / sha[:12] / "verdict.json").read_text(encoding="utf-8"))
+    return {row["name"]: (row["verdict"], row["detail"]) for row in [*value["stages"], *value["metrics"]]}
+
+
+def last_word(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("VERDICT: ")]
+    return line
+
+
+@pytest.mark.slow
+def test_a_hash_of_another_out_is_found_where_the_next_stage_reads_it(repository):
+    """The md5 of first-two written for first-one: those bytes are there, but middle@one was not made of them."""
+    place, sha = repository
+    lock = lock_of(place, sha)
+    stages = lock["stages"]
+    stages["first@one"]["outs"][0]["md5"] = stages["first@two"]["outs"][0]["md5"]
+    made = forged(place, sha, {"dvc.lock": yaml.safe_dump(lock)})
+    done = textgan(place, "reproduce", made, "--verify", "hashes")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert rows_of(place, made)["middle@one"][0] == DIFFERENT
+    assert "NOT reproduced" in last_word(done)
+    done = textgan(place, "reproduce", made, "--from-raw")
+    assert done.returncode == 1 and rows_of(place, made)["first@one"][0] == DIFFERENT
+
+
+@pytest.mark.slow
+def test_an_out_that_the_lock_does_not_record_is_not_restored(repository):
+    place, sha = repository
+    lock = lock_of(place, sha)
+    lock["stages"]["first@one"]["outs"] = []
+    made = forged(place, sha, {"dvc.lock": yaml.safe_dump(lock)})
+    done = textgan(place, "reproduce", made, "--verify", "hashes")
+    assert done.returncode == 2, done.stdout + done.stderr
+    word, why = rows_of(place, made)["dvc pull"]
+    assert word == UNKNOWN and "out/first-one" in why
+
+
+@pytest.mark.slow
+def test_changed_code_and_another_command_name_the_stage(repository):
+    place, sha = repository
+    graph = tiny.git(place, "show", f"{sha}:dvc.yaml")
+    other = graph.replace("work.py out/first-${key} params.yaml", "work.py out/first-${key} dvc.yaml")
+    for files, stage, why in (
+        ({"work.py": tiny.WORK + "# another\n"}, "middle@one", "work.py at the commit is not what dvc.lock recorded"),
+        ({"dvc.yaml": other}, "first@two", "dvc.lock records another command than dvc.yaml has"),
+    ):
+        made = forged(place, sha, files)
+        done = textgan(place, "reproduce", made, "--verify", "hashes")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert rows_of(place, made)[stage][0] == DIFFERENT and why in rows_of(place, made)[stage][1]
+        assert stage in last_word(done)
+
+
+@pytest.mark.slow
+def test_a_frozen_stage_hides_neither_parameters_nor_code(repository):
+    """DVC itself says nothing of what a frozen stage reads."""
+    place, sha = repository
+    graph, params = (tiny.git(place, "show", f"{sha}:{name}") + "\n" for name in ("dvc.yaml", "params.yaml"))
+    frozen = graph.replace("    do:\n", "    do:\n      frozen: true\n")
+    tampered = params.replace("    images: 1\n    seed: 1\n", "    images: 1\n    seed: 9\n")
+    assert tampered != params
+    made = forged(place, sha, {"dvc.yaml": frozen, "params.yaml": tampered})
+    done = textgan(place, "reproduce", made, "--verify", "hashes")
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = rows_of(place, made)
+    assert rows["first@one"] == (DIFFERENT, "params.yaml: draw.one.seed is 9, dvc.lock recorded 1")
+    assert rows["middle@one"] == (UNKNOWN, FROZEN)
+    made = forged(place, sha, {"dvc.yaml": frozen})
+    done = textgan(place, "reproduce", made, "--from-raw")
+    assert done.returncode in (1, 2), done.stdout + done.stderr
+    assert IDENTICAL not in {word for word, _ in rows_of(place, made).values()}
+
+
+@pytest.mark.slow
+def test_a_graph_without_its_evaluation_has_no_numbers(repository):
+    """Not even those of the committed file, compared with themselves."""
+    place, sha = repository
+    graph = tiny.git(place, "show", f"{sha}:dvc.yaml")
+    cut = graph[: graph.index("  evaluate:")]
+    made = forged(place, sha, {"dvc.yaml": cut})
+    for options in (["--verify", "hashes"], ["--from-raw"], []):
+        done = textgan(place, "reproduce", made, *options)
+        assert done.returncode == 2, done.stdout + done.stderr
+        rows = rows_of(place, made)
+        assert rows["evaluate@one"] == (UNKNOWN, UNLISTED)
+        assert rows["one:*"][0] == UNKNOWN and "one:score" not in rows
+
+
+@pytest.mark.slow
+def test_numbers_that_git_holds_do_not_stand_for_a_stage_that_makes_none(repository):
+    """A command that does nothing, an out that stays: from raw, what git had of it is gone before the stages run."""
+    place, sha = repository
+    graph = tiny.git(place, "show", f"{sha}:dvc.yaml")
+    lock = lock_of(place, sha)
+    idle = graph.replace("work.py metrics/${key}.json out/middle-${key}", "--version")
+    idle = idle.replace("            cache: false", "            cache: false\n            persist: true")
+    for name in ("one", "two"):
+        lock["stages"][f"evaluate@{name}"]["cmd"] = "python --version"
+    made = forged(place, sha, {"dvc.yaml": idle, "dvc.lock": yaml.safe_dump(lock)})
+    done = textgan(place, "reproduce", made, "--from-raw")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert rows_of(place, made)["evaluate@one"][0] == DIFFERENT
+
+
+@pytest.mark.slow
+def test_an_edited_metric_is_different_however_it_is_verified(repository):
+    """Also where dvc.lock was made to vouch for it: measured again, the number is another."""
+    place, sha = repository
+    nicer = json.dumps({"metrics": {"score": 1}})
+    made = forged(place, sha, {"metrics/one.json": nicer})
+    for options in (["--verify", "hashes"], []):
+        done = textgan(place, "reproduce", made, *options)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert rows_of(place, made)["evaluate@one"][0] == DIFFERENT
+    lock = lock_of(place, sha)
+    lock["stages"]["evaluate@one"]["outs"][0] |= {
+        "md5": hashlib.md5(nicer.encode()).hexdigest(),
+        "size": len(nicer),
+    }
+    made = forged(place, sha, {"metrics/one.json": nicer, "dvc.lock": yaml.safe_dump(lock)})
+    done = textgan(place, "reproduce", made)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert rows_of(place, made)["one:score"][0] == DIFFERENT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (
+            {"dvc.lock": "<<<<<<< ours\nschema: '2.0'\n=======\n>>>>>>> theirs\n"},
+            "dvc.lock at the commit has the marks",
+        ),
+        ({"dvc.lock": "schema: '2.0'\nstages: [\n"}, "dvc.lock at the commit cannot be read"),
+        ({"dvc.lock": ""}, "dvc.lock at the commit holds no keys and values"),
+        ({"dvc.lock": "schema: '2.0'\n"}, "dvc.lock has no stage of the datasets"),
+        (
+            {"dvc.lock": "stages:\n  first@one:\n    outs:\n    - path: out\n"},
+            "outs of first@one lack a path or an md5",
+        ),
+        ({"params.yaml": "datasets: 3\n"}, "params.yaml at the commit names no datasets"),
+        ({"params.yaml": "<<<<<<< ours\n"}, "params.yaml at the commit has the marks"),
+        ({"dvc.yaml": "stages: [\n"}, "dvc.yaml"),
+        ({"metrics/one.json": "{"}, "metrics/one.json is no JSON"),
+        ({"dvc.lock": None}, "nobody recorded a result"),
+    ],
+)
+def test_a_commit_whose_files_say_nothing_is_not_verifiable(repository, files, why):
+    place, sha = repository
+    done = textgan(place, "reproduce", forged(place, sha, files), "--verify", "hashes")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "cannot be verified in full" in last_word(done)
+    assert len([line for line in done.stdout.splitlines() if why in line]) == 1, done.stdout
+
+
+@pytest.mark.slow
+def test_an_object_that_the_storage_lacks_leaves_nothing_to_verify(repository):
+    """DVC restores nothing then, or only what is whole; the stage is named either way."""
+    place, sha = repository
+    one = remote.load_remote(place / storage.PLACE)
+    assert one is not None
+    s3 = remote.client(one)
+    md5 = lock_of(place, sha)["stages"]["first@one"]["outs"][0]["md5"]
+    key = f"{one.prefix}/files/md5/{md5[:2]}/{md5[2:]}"
+    listing = s3.get_object(Bucket=one.bucket, Key=key)["Body"].read()
+    file = json.loads(listing)[0]["md5"]
+    for gone in (key, f"{one.prefix}/files/md5/{file[:2]}/{file[2:]}"):
+        body = s3.get_object(Bucket=one.bucket, Key=gone)["Body"].read()
+        s3.delete_object(Bucket=one.bucket, Key=gone)
+        try:
+            done = textgan(place, "reproduce", sha, "--verify", "hashes")
+        finally:
+            s3.put_object(Bucket=one.bucket, Key=gone, Body=body)
+        assert done.returncode == 2, done.stdout + done.stderr
+        rows = rows_of(place, sha)
+        assert rows["first@one"][0] == UNKNOWN and "not restored" in rows["first@one"][1]
+        assert "first@one" in last_word(done)
+
+
+@pytest.mark.slow
+def test_names_of_a_commit(repository):
+    """A branch, a tag, HEAD~1, an abbreviated hash: the same commit. What names none, or two: exit code 2, one line."""
+    place, sha = repository
+    tiny.git(place, "tag", "-f", "result", sha)
+    tiny.git(place, "branch", "-f", "side", forged(place, sha, {"notes": "nothing\n"}))
+    for name in ("main", "result", "side~1", sha[:9], "side^"):
+        done = textgan(place, "reproduce", name, "--verify", "hashes")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert sha[:12] in last_word(done)
+    blob = tiny.git(place, "rev-parse", f"{sha}:dvc.yaml")
+    for name, why in (
+        ("0123abcd", "not in this clone"),
+        ("no-such-branch", "not in this clone"),
+        ("", "not in this clone"),
+        ("HEAD~99", "not in this clone"),
+        (blob, "only a blob"),
+        (f"{sha}:dvc.lock", "not in this clone"),
+    ):
+        done = textgan(place, "reproduce", name)
+        assert done.returncode == 2, (name, done.stdout + done.stderr)
+        [line] = done.stderr.strip().splitlines()
+        assert line.startswith("error: commit") and why in line, line
+    done = textgan(place, "reproduce", sha, "--dataset", "three")
+    assert done.returncode == 2 and "the commit's params.yaml has one, two" in done.stderr
+
+
+def test_an_ambiguous_hash_is_said_with_what_it_may_be(tiny_repository):
+    with contextlib.suppress(StopIteration):
+        first = tiny.git(tiny_repository, "rev-parse", "HEAD")
+        tree = tiny.git(tiny_repository, "rev-parse", "HEAD^{tree}")
+        seen: dict[str, str] = {first[:4]: first}
+        for number in range(5000):
+            made = tiny.git(tiny_repository, "commit-tree", tree, "-m", str(number))
+            if made[:4] in seen and made != seen[made[:4]]:
+                break
+            seen[made[:4]] = made
+    done = textgan(tiny_repository, "reproduce", made[:4])
+    assert done.returncode == 2
+    [line] = done.stderr.strip().splitlines()
+    assert "ambiguous" in line and made[:12] in line and seen[made[:4]][:12] in line
+
+
+def test_git_replace_does_not_change_what_a_hash_names(tiny_repository):
+    from flows import commit
+
+    sha = tiny.git(tiny_repository, "rev-parse", "HEAD")
+    other = forged(tiny_repository, sha, {"work.py": "print('other')\n"})
+    tiny.git(tiny_repository, "replace", sha, other)
+    assert tiny.git(tiny_repository, "show", f"{sha}:work.py") == "print('other')"
+    assert commit.file_at(sha, "work.py") == tiny.WORK
+    with commit.worktree(sha, None) as tree:
+        assert (tree / "work.py").read_text() == tiny.WORK
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "null", '{"environment": 3, "seconds": []}', '{"environment": {"cpu": 1}, "seconds": {"a": "b"}}'],
+)
+def test_an_edited_record_of_the_machine_breaks_nothing(tmp_path, text):
+    """It is a claim that is shown, and no more."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / environment.RECORD).write_text(text)
+    before, seconds = environment.recorded(tmp_path)
+    assert seconds == {} and before in ({}, {"cpu": "1"})
+    assert environment.table(before, {"cpu": "x"})
+
+
+def test_true_is_no_number():
+    [row] = compare_metrics("d", {"score": True}, {"score": 1}, {"score": 9.0})
+    assert row.verdict == DIFFERENT
+
+
+def test_frozen_is_seen_in_a_stage_and_in_a_group(tmp_path):
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  a: {cmd: x, frozen: true}\n  b: {foreach: [1], do: {cmd: x, frozen: true}}\n  c: {cmd: x}\n"
+    )
+    assert recorded.frozen_stages(tmp_path) == {"a", "b"}
+    assert re.search("frozen|freezes", FROZEN)
