@@ -37,6 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reproduce-") as place:
         second = Path(place) / "clone"
         subprocess.run(["git", "clone", "-q", str(first), str(second)], check=True)
+        textgan(first, "storage", "start")
         textgan(second, "storage", "attach", str(first))
         hashes = [textgan(second, "reproduce", sha, "--verify", "hashes")[0] for _ in range(args.rounds)]
         result: dict[str, object] = {"commit": sha, "hashes_seconds": statistics.median(hashes), "rounds": hashes}

@@ -151,23 +151,23 @@ def _md5(payload: bytes) -> str:
     return hashlib.md5(payload, usedforsecurity=False).hexdigest()
 
 
-def cache_dir() -> Path:
-    """DVC's cache of this clone, as .dvc/config and .dvc/config.local say."""
+def cache_dir(root: Path = Path()) -> Path:
+    """DVC's cache of a clone, as its .dvc/config and .dvc/config.local say."""
     from configobj import ConfigObj
 
-    place = Path(".dvc/cache")
+    place = root / ".dvc" / "cache"
     for name in ("config", "config.local"):
-        file = Path(".dvc") / name
+        file = root / ".dvc" / name
         if file.exists():
             section = ConfigObj(str(file), interpolation=False, encoding="utf-8").get("cache", {})
             if "dir" in section:
-                place = Path(".dvc") / Path(section["dir"]).expanduser()
+                place = root / ".dvc" / Path(section["dir"]).expanduser()
     return place
 
 
-def cached(md5: str) -> Path:
-    """Where the cache keeps an object."""
-    return cache_dir() / "files" / "md5" / md5[:2] / md5[2:]
+def cached(md5: str, cache: Path | None = None) -> Path:
+    """Where a cache, of this clone where none is given, keeps an object."""
+    return (cache or cache_dir()) / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def listing(payload: bytes, md5: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import commit, environment, guard, recorded, storage, tolerances
+from flows import commit, cost, environment, guard, history, recorded, restoring, storage, tolerances
 from flows import dvc_program as dvc
 from flows.recorded import NotVerifiable
 from flows.remote import Remote
@@ -129,6 +128,8 @@ class Reproduction:
     def _restore(self, verdict: Verdict, remote: Remote) -> None:
         """Every out from the storage, hashed; then the numbers."""
         commit.connect(self.tree, remote)
+        outs = [out["md5"] for name in self.stages for out in self.lock[name].get("outs", [])]
+        restoring.restore(remote, map(str, outs), history.cache_dir(self.tree))
         pulled = self._dvc("pull", *self.stages)
         for name in self.datasets:  # metrics that DVC keeps, not git, have come just now
             self.metrics[name] = self.metrics[name] or self._measured(name)
@@ -299,18 +300,8 @@ class Reproduction:
 
     def _state_cost(self, mode: str) -> None:
         """What it will take, before it is taken. Raises NotVerifiable where the disk has no room."""
-        size = sum(out.get("size", 0) for name in self.stages for out in self.lock[name].get("outs", []))
         again = {"from raw": self.stages, "metrics": [f"evaluate@{name}" for name in self.datasets]}.get(mode, [])
-        known = {**_seconds_here(), **self.seconds}
-        seconds = sum(known.get(name, 0.0) for name in again)
-        where = "on the commit's machine" if self.seconds else "when last run here"
-        took = f"{len(again)} stages run, which took {seconds:.0f} s {where}" if seconds else "no earlier time is known"
-        took = took if again else "nothing is run, all is read and hashed"
-        free = shutil.disk_usage(self.tree).free
-        cost = f"{size / 1e6:.1f} MB on disk ({free / 1e6:.0f} MB are free)"
-        print(f"{len(self.stages)} stages, {cost}; {took}; in {self.tree}", flush=True)
-        if size > free:
-            raise NotVerifiable(f"it takes {cost}: no room in {self.tree.parent}")
+        cost.state(self.tree, {name: self.lock[name] for name in self.stages}, again, self.seconds)
 
     def _dvc(self, *arguments: str) -> dvc.Run:
         command = [str(self.python), "-m", "dvc", *arguments]
@@ -324,16 +315,6 @@ class Reproduction:
         paths = {"PATH": os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])}
         own = {"PYTHONPATH": str(self.tree), "DVC_SITE_CACHE_DIR": str(self.tree / STATE / "dvc")}
         return {**dvc.environment(), **paths, **own}
-
-
-def _seconds_here() -> dict[str, float]:
-    """Seconds of each stage's last run in this clone."""
-    from flows.repro import TIMES
-
-    if not TIMES.exists():
-        return {}
-    stages = json.loads(TIMES.read_text(encoding="utf-8"))["stages"]
-    return {name: float(entry["seconds"]) for name, entry in stages.items()}
 
 
 def _group(stage: str) -> str:
