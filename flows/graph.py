@@ -18,6 +18,8 @@ class Stage:
     meta: dict[str, Any] = field(default_factory=dict)
     deps: tuple[str, ...] = ()
     """Paths that it reads, as dvc.yaml has them."""
+    outs: tuple[str, ...] = ()
+    """Paths that it writes."""
 
     @property
     def pool(self) -> str:
@@ -70,6 +72,7 @@ def read(root: Path, targets: list[str] | None = None, pools: frozenset[str] | N
                     tuple(sorted(_name(above) for above in found.successors(stage) if not above.is_data_source)),
                     stage.meta or {},
                     tuple(sorted({str(dep.def_path) for dep in stage.deps})),
+                    tuple(sorted({str(out.def_path) for out in stage.outs})),
                 )
                 for stage in found.nodes
                 if not stage.is_data_source

@@ -87,7 +87,7 @@ def _bring_up_to_date(
         record_outcomes(outcomes, committed)
     if push_after and remote is not None:
         push.submit(remote.identity).result()  # in a thread: the main thread is the one that hears of a cancellation
-    showing.results(list(found.stages))
+    showing.results(found)
     if commit or tag:
         committing.commit_lock(log.info)
     if tag:
@@ -108,7 +108,8 @@ def _run_stages(
     futures: dict[str, PrefectFuture[dvc.Outcome]] = {}
     for name in names:
         stage = found.stages[name]
-        futures[name] = run_stage.submit(  # type: ignore[call-overload]
+        task_of_stage = run_stage.with_options(name=name)  # what the UI shows until the task begins
+        futures[name] = task_of_stage.submit(  # type: ignore[call-overload]
             name,
             stage,
             force,

@@ -176,6 +176,7 @@ def _environment(url: str) -> dict[str, str]:
         "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "5",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # SQLite on a busy machine; after the default 10 s requests fail
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_RUNNER_CRASH_ON_CANCELLATION_FAILURE": "true",
     }
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

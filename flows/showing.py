@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -24,25 +25,29 @@ def stages(found: graph.Graph, outcomes: dict[str, dvc.Outcome]) -> None:
     create_table_artifact(key="stages", table=rows, description="What DVC did with each stage")
 
 
-def results(names: list[str]) -> None:
-    """Metrics, grids and the report's place, for those that exist."""
+def results(found: graph.Graph) -> None:
+    """Metrics, grids and the report's place, of the datasets whose metrics a stage of this run makes."""
+    outs = {Path(out) for stage in found.stages.values() for out in stage.outs}
+    lines = [f"Stages: {', '.join(found.stages)}."]
     for path in sorted((ROOT / "metrics").glob("*.json")):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        metrics = value.get("metrics", {})
-        first = [name for name in value.get("main", []) if name in metrics]
-        names_of = [*first, *sorted(metrics.keys() - set(first))]
-        rows = [{"metric": name, "value": metrics[name]} for name in names_of]
-        if rows:
-            create_table_artifact(key=f"metrics-{path.stem}", table=rows, description=f"{path.name} of this run")
-    lines = [f"Stages: {', '.join(names)}."]
+        mine = path.relative_to(ROOT)
+        if outs & {mine, *mine.parents}:
+            create_table_artifact(key=f"metrics-{path.stem}", table=_rows(path), description=f"{path.name} of this run")
+            directory = ROOT / "data" / "evaluation" / path.stem
+            texts = prompts(directory)
+            lines += [_embedded(grid, texts.get(grid.name, "")) for grid in sorted(directory.glob("grid-*.png"))]
     report = ROOT / "report" / "index.html"
-    if report.exists():
-        lines.append(f"Report: `{report}` on the machine that ran it.")
-    for directory in sorted(ROOT.glob("data/evaluation/*")):
-        texts = prompts(directory)
-        for picture in sorted(directory.glob("grid-*.png")):
-            lines.append(_embedded(picture, texts.get(picture.name, "")))
+    if report.exists() and len(lines) > 1:
+        lines.insert(1, f"Report: `{report}` on the machine that ran it.")
     create_markdown_artifact(key="report", markdown="\n\n".join(lines), description="Samples, and where the report is")
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The metrics of a file, its headline first."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    metrics = value.get("metrics", {})
+    first = [name for name in value.get("main", []) if name in metrics]
+    return [{"metric": name, "value": metrics[name]} for name in [*first, *sorted(metrics.keys() - set(first))]]
 
 
 def prompts(directory: Path) -> dict[str, str]:

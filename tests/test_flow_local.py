@@ -256,6 +256,27 @@ def test_a_tag_is_given_once_and_refused_before_anything_runs(tiny_repository, m
             committing.check_tag(nonsense)
 
 
+def test_numbers_that_no_stage_of_a_run_makes_are_not_shown_as_its_own(tiny_repository, monkeypatch):
+    """A run of images@D finds the metrics that git has from another preset."""
+    from flows import graph, showing
+
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr(showing, "ROOT", tiny_repository)
+    monkeypatch.setattr(showing, "create_table_artifact", lambda key, table, **_: shown.update({key: table}))
+    monkeypatch.setattr(showing, "create_markdown_artifact", lambda key, markdown, **_: shown.update({key: markdown}))
+    for name in ("one", "two"):
+        for place in (tiny_repository / "metrics", tiny_repository / "data" / "evaluation" / name):
+            place.mkdir(parents=True, exist_ok=True)
+        (tiny_repository / "metrics" / f"{name}.json").write_text('{"metrics": {"b": 1, "a": 2}, "main": ["b"]}')
+        (tiny_repository / "data" / "evaluation" / name / "grid-00.png").write_bytes(b"picture")
+    showing.results(graph.read(tiny_repository, ["middle@one"]))
+    assert shown == {"report": "Stages: first@one, middle@one."}
+    showing.results(graph.read(tiny_repository, ["evaluate@one"]))
+    assert shown["metrics-one"] == [{"metric": "b", "value": 1}, {"metric": "a", "value": 2}]
+    assert "evaluation/one/grid-00.png" in shown["report"] and "evaluation/two" not in shown["report"]
+    assert shown.keys() == {"report", "metrics-one"}
+
+
 def test_a_grid_is_shown_with_its_prompt(tmp_path):
     from flows.showing import prompts
 

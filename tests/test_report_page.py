@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.browser import chromium
 from textgan.errors import UserError
 from textgan.metrics.sheets import Sheets
 from textgan.plots import Series, line_chart, ticks
@@ -220,19 +221,7 @@ return done();
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_page_in_a_browser(workplace, width):
     """No console error, no request, every image loaded, nothing wider than the window."""
-    if not shutil.which("chromium") or not shutil.which("chromedriver"):
-        pytest.skip("no chromium and chromedriver on this machine")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    with webdriver.Chrome(options=options, service=service) as browser:
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    with chromium(width, "browser") as browser:
         browser.get((workplace / "report/index.html").as_uri())
         for scheme in ("light", "dark"):
             feature = [{"name": "prefers-color-scheme", "value": scheme}]
