@@ -72,7 +72,10 @@ def measure(remote: Remote, shards: int, size: int, rounds: int) -> dict[str, ob
         "textgan storage pull": textgan_pull,
         "dvc pull": lambda: dvc("pull", "-q"),
     }
-    plain = {"boto3 down": lambda: boto3_down(remote, False), "boto3 down, md5": lambda: boto3_down(remote, True)}
+    plain: dict[str, Callable[[], object]] = {
+        "boto3 down": lambda: boto3_down(remote, False),
+        "boto3 down, md5": lambda: boto3_down(remote, True),
+    }
     seconds: dict[str, list[Seconds]] = {name: [] for name in ("boto3 up", "dvc push", *plain, *pulls)}
     idle: dict[str, list[Seconds]] = {name: [] for name in ("dvc push", *pulls)}
     Path("dvc.yaml").write_text(GRAPH, encoding="utf-8")
