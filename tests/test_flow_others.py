@@ -163,14 +163,14 @@ def test_a_cycle_is_one_line(server):
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [("time.sleep(600)", "timeout_seconds 3"), ("raise OSError(28, 'No space left on device')", "No space left")],
+    [("time.sleep(600)", "timeout_seconds 30"), ("raise OSError(28, 'No space left on device')", "No space left")],
 )
 def test_a_stage_that_hangs_or_finds_no_space_fails_once(server, code, words):
-    """The stage itself counts its tries: what it logged last may come after the run's end."""
+    """The stage counts its tries: its last lines may come after the run's end. DVC's own start is within the 30 s."""
     program, graph, tries = (server.place / name for name in ("make.py", "dvc.yaml", "tries"))
     right, before = program.read_text(), graph.read_text()
     value = yaml.safe_load(before)
-    value["stages"]["pairs"]["do"]["meta"] = {"timeout_seconds": 3}
+    value["stages"]["pairs"]["do"]["meta"] = {"timeout_seconds": 30}
     graph.write_text(yaml.safe_dump(value, sort_keys=False))
     code = f"open('tries', 'a').write('x')\n    {code}"
     program.write_text(f"import time\n{right}".replace('elif stage == "pairs":', f'elif stage == "pairs":\n    {code}'))
