@@ -30,6 +30,7 @@ def run(place: Path, module: str, *arguments: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_smallest_preset_with_supplied_weights(tmp_path, monkeypatch, clip_directory):
     """Each stage ends, fid50k_full and the CLIP score stand beside their controls, and the page names both."""
     monkeypatch.chdir(REPOSITORY)
