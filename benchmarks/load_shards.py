@@ -3,7 +3,8 @@
 Usage: python benchmarks/load_shards.py [EXPORTS] [--images N] [--rounds R] [--check]
 EXPORTS holds an LSUN export `cat` (default: TEXTGAN_LSUN_ROOT; without it, gradients). Both readers take turns on the
 same 256x256 JPEG shards, decode with simplejpeg and give shuffled batches of 64. Two workers are two threads of ours
-and, as its users do, two processes of webdataset's WebLoader. CPU seconds are those of all processes.
+and, as its users do, two processes of webdataset's WebLoader. CPU seconds are those of all processes. `decoding
+alone` is the same images one after the other into one buffer, and nothing else: no loader can be faster.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import webdataset
 from build_shards import stand_in
 
 from pipeline import images
-from textgan.dataset import ImageShards, batches
+from textgan.dataset import ImageShards, batches, decode_into
 
 BATCH = 64
 BAR = 1.2
@@ -48,6 +49,15 @@ def theirs(directory: Path, workers: int) -> Iterable[np.ndarray]:
     dataset = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0).shuffle(1000).map(decode)
     batched = dataset.batched(BATCH, collation_fn=np.stack)
     return webdataset.WebLoader(batched, batch_size=None, num_workers=workers) if workers else batched
+
+
+def decoded(directory: Path, workers: int) -> Iterable[np.ndarray]:
+    """No loader: every image decoded where the last one was."""
+    shards = ImageShards(directory, "train")
+    pixels = np.empty((1, shards.height, shards.width, 3), np.uint8)
+    for index in range(len(shards)):
+        decode_into(pixels[0], shards.encoded(index))
+        yield pixels
 
 
 def cpu_seconds() -> float:
@@ -80,20 +90,22 @@ def main() -> None:
         images.by_hand(images.parser().parse_args([str(export), str(out), *sizes]))
         print(f"{'images per CPU-second':<24}{'textgan':>9}{'webdataset':>12}{'ratio':>8}{'bar':>6}")
         for workers in (0, 2):
-            rates: list[tuple[float, float]] = []
+            rates: list[list[float]] = []
+            readers = [ours, theirs] if workers else [ours, theirs, decoded]
             for number in range(arguments.rounds + 1):
-                pair = [(0, ours), (1, theirs)]
-                rate = [0.0, 0.0]
-                for idx, reader in pair if number % 2 else reversed(pair):
-                    seconds, count = measure(reader, out, workers)
+                rate = [0.0] * len(readers)
+                for idx in range(len(readers)) if number % 2 else reversed(range(len(readers))):
+                    seconds, count = measure(readers[idx], out, workers)
                     rate[idx] = count / seconds
-                rates.append((rate[0], rate[1]))
-            first, second = np.array(rates[1:]).T  # the first round warms both up
+                rates.append(rate)
+            first, second, *alone = np.array(rates[1:]).T  # the first round warms all up
             ratio = float(np.median(first / second))
             print(
                 f"{f'{workers} workers':<24}{np.median(first):>9.0f}{np.median(second):>12.0f}{ratio:>8.2f}{BAR:>6.1f}"
             )
             missed += [f"{workers} workers"] if ratio < BAR else []
+            if alone:
+                print(f"{'decoding alone':<24}{np.median(alone[0]):>9.0f}")
     if missed and arguments.check:
         sys.exit(f"below the bar: {', '.join(missed)}")
 
