@@ -36,11 +36,13 @@ PX = 32
 
 def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: float, num_points: int) -> Values:
     """Each candidate at 32 px; the one whose last point is lowest is the best, and its other points follow."""
+    shards = base.parameters["datasets"][base.dataset]["images"]
     small = trials.variant(
         base,
         f"photos at {PX} px",
         f"px{PX}",
-        images={"width": PX, "height": PX},
+        # Smaller shards for smaller images: the same ones in each file, since those of the pairs are as they were cut.
+        images={"width": PX, "height": PX, "shard_mb": max(1, shards["shard_mb"] * PX // shards["width"])},
         # Only distances are wanted here: no fact is measured again, which would cost more than all else.
         captions={"measured": {}},
         evaluate={"agreement_images": 2, "grid_prompts": 1, "grid_seeds": 1},
