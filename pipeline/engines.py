@@ -96,10 +96,14 @@ class _Pool:
         while True:
             try:
                 while len(pending) < 2 * self.workers:
-                    task, attempt = again.pop() if again else (next(waiting, None), 1)
-                    if task is None:
-                        break
-                    pending[self.executor.submit(function, task)] = (task, attempt)
+                    if not again:
+                        task = next(waiting, None)
+                        if task is None:
+                            break
+                        again.append((task, 1))
+                    # It leaves the list when the pool has it: a pool that broke since then does not take it.
+                    pending[self.executor.submit(function, again[-1][0])] = again[-1]
+                    again.pop()
                 if not pending:
                     return
                 done, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from pipeline import shards
@@ -32,3 +33,9 @@ def die_in_mid_shard(task: ShardTask) -> int:
         mark.touch()
         shards.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
     return shards.build_shard(task)
+
+
+def own_pid(_: int) -> int:
+    """The worker that had the task, after long enough for the others to have one too."""
+    time.sleep(0.05)
+    return os.getpid()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline import build, engines, images, ingest, work_places
 from pipeline.inspect import inspect
 from pipeline.shards import write_tar
 from pipeline.verify import verify
-from tests.dying_workers import die_always, die_in_mid_shard, die_once
+from tests.dying_workers import die_always, die_in_mid_shard, die_once, own_pid
 from tests.lmdb_exports import encode, picture, pictures, write_lmdb
 from textgan.dataset import ImageShards
 from textgan.errors import UserError
@@ -318,6 +319,32 @@ def test_killed_worker_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="killed 3 times"):
         with engines.opened(2) as run:
             list(run(die_always, [1]))
+
+
+def test_workers_killed_between_runs_lose_no_task() -> None:
+    """Whether the pool has noticed their death when it is given a task, or notices it afterwards."""
+    for pause in (0.0, 0.5):
+        with engines.opened(2) as run:
+            for pid in set(run(own_pid, range(8))):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(pause)
+            assert sorted(run(abs, range(-9, 0))) == list(range(1, 10))
+
+
+def test_a_pool_that_breaks_while_a_task_is_made_loses_none() -> None:
+    """Tasks are made while others run: one that was taken and not yet given is not forgotten."""
+    with engines.opened(2) as run:
+        pids = list(set(run(own_pid, range(8))))
+
+        def tasks() -> Iterator[int]:
+            for number in range(9):
+                if number == 5:
+                    for pid in pids:
+                        os.kill(pid, signal.SIGKILL)
+                    time.sleep(0.5)
+                yield number
+
+        assert sorted(run(abs, tasks())) == list(range(9))
 
 
 def test_a_worker_killed_in_mid_shard_changes_nothing(
