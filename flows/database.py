@@ -17,6 +17,7 @@ PREFIXES = ("PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
 POSTGRES = "postgresql+asyncpg"
 DRIVERS = (POSTGRES, "sqlite+aiosqlite")
 PATIENCE_SECONDS = 10.0
+ESCAPED = "in a password, @ : / must be written %40 %3A %2F"
 
 
 def check() -> None:
@@ -34,8 +35,10 @@ def _check(variable: str, text: str) -> None:
     rule = f"it must begin with {' or '.join(f'{driver}://' for driver in DRIVERS)}"
     try:
         url = make_url(text)
-    except ArgumentError:
-        raise UserError(f"{variable} is no address of a database; {rule}") from None
+    except (ArgumentError, ValueError):  # a port that is no number: a password with a colon may be read as one
+        raise UserError(f"{variable} is no address of a database; {rule}; {ESCAPED}") from None
+    if "@" in (url.host or ""):  # what stands before it belongs to the password: nothing of it is shown
+        raise UserError(f"{variable} has more than one @; {ESCAPED}")
     shown = url.render_as_string(hide_password=True)
     if url.drivername not in DRIVERS:
         raise UserError(f"{variable} is {shown}; {rule}")

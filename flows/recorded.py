@@ -20,7 +20,10 @@ class NotVerifiable(Exception):
 
 def read_yaml(tree: Path, name: str) -> dict[str, Any]:
     """A mapping of the worktree. Raises NotVerifiable where the file is none: what it says cannot be known."""
-    text = (tree / name).read_text(encoding="utf-8", errors="replace")
+    try:
+        text = (tree / name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:  # a link to nothing, a directory
+        raise NotVerifiable(f"{name} at the commit cannot be read: {error.strerror}") from None
     if MERGE.search(text):
         raise NotVerifiable(f"{name} at the commit has the marks of a merge that nobody finished")
     try:
@@ -33,15 +36,36 @@ def read_yaml(tree: Path, name: str) -> dict[str, Any]:
 
 
 def read_lock(tree: Path) -> dict[str, Any]:
-    """{stage: entry} of the worktree's dvc.lock. Raises NotVerifiable where an entry lacks what is compared."""
+    """{stage: entry} of the worktree's dvc.lock. Raises NotVerifiable where an entry is no record of a stage.
+
+    What is made again is removed first, by these paths: none may lie outside the worktree.
+    """
     stages = mapping(read_yaml(tree, "dvc.lock"), "stages")
     for name, entry in stages.items():
         for kind in ("deps", "outs"):
             items = entry.get(kind, []) if isinstance(entry, dict) else None
-            whole = isinstance(items, list) and all(isinstance(i, dict) and {"path", "md5"} <= i.keys() for i in items)
-            if not whole:
+            if not isinstance(items, list) or not all(map(_is_record, items)):
                 raise NotVerifiable(f"dvc.lock at the commit: {kind} of {name} lack a path or an md5")
+        params = entry.get("params", {})
+        if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
+            raise NotVerifiable(f"dvc.lock at the commit: params of {name} are no keys and values")
+        for out in entry.get("outs", []):
+            if not _lies_within(tree, out["path"]):
+                raise NotVerifiable(
+                    f"dvc.lock at the commit: {name} has an out outside of the repository: {out['path']}"
+                )
     return stages
+
+
+def _is_record(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("path"), str) and isinstance(item.get("md5"), str)
+
+
+def _lies_within(tree: Path, path: str) -> bool:
+    """A link in place of the file itself may point anywhere (DVC's cache does); none above it may."""
+    root = tree.resolve()
+    parent = (root / path).parent.resolve()
+    return ".." not in Path(path).parts and parent.is_relative_to(root) and (root / path) != root
 
 
 def frozen_stages(tree: Path) -> set[str]:

@@ -8,7 +8,6 @@ for it again and says what is wrong, so that nothing is decided twice.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ from typing import Any
 
 from flows import dvc_program, history
 from flows.remote import Remote, client
+from textgan.errors import UserError
 
 HASH = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 BLOCK = 1 << 20
@@ -43,19 +43,27 @@ def restore(remote: Remote, hashes: Iterable[str], cache: Path) -> int:
     def bring(md5: str) -> bool:
         return _bring(s3, remote, md5, history.cached(md5, cache))
 
-    asked = set(hashes)
+    asked = set(filter(HASH.fullmatch, hashes))
     with ThreadPoolExecutor(THREADS) as pool:
         come = sum(pool.map(bring, sorted(asked)))
-        places = [history.cached(name, cache) for name in asked if name.endswith(history.DIRECTORY)]
-        files = {str(item["md5"]) for place in places if place.exists() for item in json.loads(place.read_bytes())}
+        files = {md5 for name in asked if name.endswith(history.DIRECTORY) for md5 in _listed(name, cache)}
         return come + sum(pool.map(bring, sorted(files - asked)))
+
+
+def _listed(md5: str, cache: Path) -> list[str]:
+    """Hashes of the files of a directory; none where its listing is not there or is damaged."""
+    try:
+        files = history.listing(history.cached(md5, cache).read_bytes(), md5)
+        return [name for name in files.values() if HASH.fullmatch(name)]
+    except (OSError, UserError, ValueError, TypeError, KeyError):
+        return []
 
 
 def _bring(s3: Any, remote: Remote, md5: str, place: Path) -> bool:
     """One object into its place; False where it is there already, or cannot be had with these bytes."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    if not HASH.fullmatch(md5) or place.exists():
+    if place.exists():
         return False
     digest = hashlib.md5(usedforsecurity=False)
     part = place.with_name(f"{place.name}.{secrets.token_hex(4)}.part")

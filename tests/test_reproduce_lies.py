@@ -317,3 +317,30 @@ def test_frozen_is_seen_in_a_stage_and_in_a_group(tmp_path):
     )
     assert recorded.frozen_stages(tmp_path) == {"a", "b"}
     assert re.search("frozen|freezes", FROZEN)
+
+
+@pytest.mark.parametrize("path", ["/tmp/precious", "../precious", "data/../../precious", ".", "link/precious"])
+def test_an_out_outside_of_the_worktree_is_not_touched(tmp_path, path):
+    """What a stage makes is removed before it runs again; a lock may not name what lies elsewhere."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "link").symlink_to(tmp_path)
+    lock = {"stages": {"make": {"cmd": "true", "outs": [{"path": path, "md5": "0" * 32}]}}}
+    (tree / "dvc.lock").write_text(yaml.safe_dump(lock))
+    with pytest.raises(recorded.NotVerifiable, match=", outside of the repository"):
+        recorded.read_lock(tree)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"outs": [{"path": 3, "md5": "0" * 32}]}, {"outs": [{"path": "a", "md5": 7}]}, {"params": []}]
+)
+def test_a_record_of_other_types_is_not_verifiable(tmp_path, entry):
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"make": entry}}))
+    with pytest.raises(recorded.NotVerifiable, match="of make"):
+        recorded.read_lock(tmp_path)
+
+
+def test_a_file_that_is_a_link_to_nothing_is_not_verifiable(tmp_path):
+    (tmp_path / "params.yaml").symlink_to("nowhere")
+    with pytest.raises(recorded.NotVerifiable, match="params.yaml at the commit cannot be read"):
+        recorded.read_yaml(tmp_path, "params.yaml")

@@ -105,6 +105,15 @@ def test_what_is_no_hash_is_not_asked_for(bucket: Bucket, tmp_path: Path, name: 
     assert bucket.asked == [] and files_below(tmp_path) == {}
 
 
+@pytest.mark.parametrize("listing", [b"no JSON", b"{}", b'[{"relpath": "a"}]', b"[3]"])
+def test_a_listing_that_is_none_is_left_to_dvc(bucket: Bucket, tmp_path: Path, listing: bytes) -> None:
+    """Its bytes have their hash, and they name no files."""
+    name = f"{md5_of(listing)}.dir"
+    bucket.objects[name] = listing
+    assert restoring.restore(REMOTE, [name, "../../etc/x.dir"], tmp_path) == 1
+    assert bucket.asked == [name]
+
+
 @pytest.mark.slow
 def test_pull_brings_all_or_what_was_asked_for_also_over_a_network_that_is_cut(tmp_path: Path) -> None:
     """And what it brings is what DVC itself would have: `dvc status` and `dvc pull` have nothing to add."""

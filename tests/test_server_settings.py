@@ -51,6 +51,8 @@ def test_postgres_reaches_the_server_and_no_worker(spawned, monkeypatch):
     ("url", "words"),
     [
         ("nonsense", " is no address of a database; it must begin with postgresql+asyncpg:// or sqlite+aiosqlite://"),
+        ("postgresql+asyncpg://me:x@y:s3cret@db.example/p", " is no address of a database; it must begin with"),
+        ("postgresql+asyncpg://me:x@s3cret@db.example/p", " has more than one @; in a password, @ : / must be written"),
         ("postgresql://me:s3cret@db.example/p", " is postgresql://me:***@db.example/p; it must begin with"),
         ("postgresql+asyncpg://me:s3cret@127.0.0.1:1/p", ":***@127.0.0.1:1/p; the database cannot be used: "),
     ],
