@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,6 @@ def state(tree: Path, entries: dict[str, Any], again: list[str], seconds: dict[s
 
 def _seconds_here() -> dict[str, float]:
     """Seconds of each stage's last run in this clone."""
-    from flows.repro import TIMES
+    from flows.repro import times
 
-    if not TIMES.exists():
-        return {}
-    stages = json.loads(TIMES.read_text(encoding="utf-8"))["stages"]
-    return {name: float(entry["seconds"]) for name, entry in stages.items()}
+    return {name: float(entry["seconds"]) for name, entry in times().items()}

@@ -78,10 +78,7 @@ class _Times:
     """Keeps runs/stages.json up to date as stages end: the report, the last stage, shows it."""
 
     def __init__(self) -> None:
-        try:
-            self.stages: dict[str, Any] = json.loads(TIMES.read_text(encoding="utf-8"))["stages"]
-        except (FileNotFoundError, ValueError, KeyError):
-            self.stages = {}
+        self.stages = times()
 
     def record(self, stage: str, outcome: dvc.Outcome) -> None:
         if outcome.how in ("ran", "restored"):
@@ -90,13 +87,21 @@ class _Times:
             write_json(TIMES, {"stages": self.stages})
 
 
+def times() -> dict[str, Any]:
+    """What TIMES has of each stage: how it came, seconds, when; nothing where it is missing or damaged."""
+    try:
+        return dict(json.loads(TIMES.read_text(encoding="utf-8"))["stages"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+
+
 def record_machine(result: dvc.Run, committed: dict[str, dict[str, str]]) -> None:
     """Write report/run.json beside a dvc.lock that is new; the committed one's record stands where bytes are equal."""
     ran = any(outcome.how == "ran" for outcome in result.stages.values())
     if environment.RECORD.exists() and (not ran or dvc.lock_outs(LOCK_FILE.read_text("utf-8")) == committed):
         return
     if TIMES.exists():
-        stages = json.loads(TIMES.read_text(encoding="utf-8"))["stages"]
+        stages = times()
         environment.record({name: entry["seconds"] for name, entry in stages.items() if entry["how"] == "ran"})
 
 

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import torch
 
+from tests import tiny_training
 from tests.test_training_loop import OPTIMISERS, TWO, in_doubles
-from tests.tiny_training import settings, sigterm_after, write_data
+from tests.tiny_training import settings, sigterm_after
 from textgan import train as stage
 from textgan.errors import UserError
 from textgan.micro_batches import cuts_of
@@ -31,20 +32,7 @@ PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2}
 WORDS = 16
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bits depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A working directory with data in it."""
-    monkeypatch.chdir(tmp_path)
-    return write_data(tmp_path)
+one_thread, place = tiny_training.one_thread, tiny_training.place
 
 
 NO_ROOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -206,7 +194,6 @@ SCRIPT = """
 import os, sys, torch
 from pathlib import Path
 from tests.test_micro_batches import room_for
-from tests.test_training_loop import OPTIMISERS, TWO, in_doubles
 from tests.test_training_loop import OPTIMISERS, TWO, in_doubles
 from tests.tiny_training import settings
 from textgan import train

@@ -15,28 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny_training import settings, sigterm_after, write_data
+from tests import tiny_training
+from tests.tiny_training import settings, sigterm_after
 from textgan import train as stage
 from textgan.distributed import local_part
 from textgan.errors import UserError
 from textgan.params import TrainParams
 from textgan.training_loop import _held
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bits depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A working directory with data in it."""
-    monkeypatch.chdir(tmp_path)
-    return write_data(tmp_path)
+one_thread, place = tiny_training.one_thread, tiny_training.place
 
 
 def trained(place: tuple[Path, Path], params: TrainParams, out: str) -> dict[str, bytes]:
@@ -47,17 +34,11 @@ def trained(place: tuple[Path, Path], params: TrainParams, out: str) -> dict[str
 
 def failing_at(monkeypatch: pytest.MonkeyPatch, step: int, error: Exception) -> list[int]:
     """Raise `error` after the given step of all that follow; the list grows with the steps."""
-    steps: list[int] = []
-    after_step = stage.Caretaker.__call__
 
-    def fail(self, training, num):
-        steps.append(training.state.cur_nimg)
-        if len(steps) == step:
-            raise error
-        return after_step(self, training, num)
+    def fail() -> None:
+        raise error
 
-    monkeypatch.setattr(stage.Caretaker, "__call__", fail)
-    return steps
+    return tiny_training.acting_after(monkeypatch, step, fail)
 
 
 PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2}

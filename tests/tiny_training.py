@@ -7,12 +7,14 @@ import json
 import os
 import signal
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from textgan.caretaker import Caretaker
@@ -133,16 +135,37 @@ def write_data(root: Path, width: int = 32, height: int = 32, per_split: int = 6
     return images, pairs
 
 
-def sigterm_after(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
-    """SIGTERM once, after the given step of all that follow; the list grows with the steps."""
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Bits depend on the number of threads. In each module that takes it: `one_thread = tiny_training.one_thread`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A working directory with data in it."""
+    monkeypatch.chdir(tmp_path)
+    return write_data(tmp_path)
+
+
+def acting_after(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> list[int]:
+    """Do something once, after the given step of all that follow; the list grows with the steps."""
     steps: list[int] = []
     after_step = Caretaker.__call__
 
-    def stop(self: Caretaker, training: Training, num: int) -> bool:
+    def call(self: Caretaker, training: Training, num: int) -> bool:
         steps.append(training.state.cur_nimg)
         if len(steps) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            act()
         return after_step(self, training, num)
 
-    monkeypatch.setattr(Caretaker, "__call__", stop)
+    monkeypatch.setattr(Caretaker, "__call__", call)
     return steps
+
+
+def sigterm_after(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
+    """SIGTERM after that step."""
+    return acting_after(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
