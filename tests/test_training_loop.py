@@ -192,8 +192,30 @@ def test_an_error_says_where_the_training_goes_on(place, monkeypatch, capsys):
     )
 
 
-def test_too_little_memory_is_said_in_one_line(place, monkeypatch):
-    """The key to change, and the checkpoint where there is one."""
-    failing_at(monkeypatch, 1, torch.cuda.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(UserError, match="datasets.tiny.train: the GPU has too little memory .* lower cache_mb"):
+ALLOCATORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    MemoryError("Unable to allocate 2.00 GiB for an array"),
+]
+"""What torch, its CPU allocator, cuDNN and numpy say."""
+
+
+@pytest.mark.parametrize("error", ALLOCATORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["build_networks", "RealFeatures"])
+def test_too_little_memory_outside_of_the_steps_is_said_in_one_line(place, monkeypatch, where, error):
+    """The networks that are built and the features that are kept: the key to change, whoever says it."""
+
+    def fail(*_args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stage, where, fail)
+    with pytest.raises(UserError, match="datasets.tiny.train: the machine has too little memory .* lower cache_mb"):
+        trained(place, settings(), "out")
+
+
+def test_too_little_memory_names_the_checkpoint(place, monkeypatch):
+    """Where the training would go on with another value is in the same line."""
+    failing_at(monkeypatch, 5, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(UserError, match=r"lower cache_mb.* \(the same command goes on from .*checkpoint-0+32\)"):
         trained(place, settings(), "out")

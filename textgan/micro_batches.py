@@ -68,6 +68,13 @@ def as_memory_allows(training: Training, optimiser: torch.optim.Optimizer, gathe
             )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator raised it, on whatever device: torch's, CUDA's and cuDNN's have no common type."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):  # the latter: numpy's and Python's own
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
+
+
 def _tried(
     optimiser: torch.optim.Optimizer, gather: Callable[[list[slice]], T], cuts: list[slice]
 ) -> tuple[T] | None:  # None: out of memory
@@ -75,9 +82,7 @@ def _tried(
     optimiser.zero_grad(set_to_none=True)
     try:
         return (gather(cuts),)
-    except torch.OutOfMemoryError:
-        return None
-    except RuntimeError as error:
-        if not any(text in str(error) for text in SAID):
+    except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError, too
+        if not is_out_of_memory(error):
             raise
         return None

@@ -28,6 +28,7 @@ from textgan.caretaker import Caretaker, resume
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
 from textgan.manifest import read_images
+from textgan.micro_batches import is_out_of_memory
 from textgan.networks.build import build_networks
 from textgan.networks.text_encoder import MinilmEncoder
 from textgan.training import RealFeatures, Training, new_training
@@ -123,14 +124,15 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 write_snapshot(training, snapshot, built)
                 shutil.copyfile(pairs / "vocabulary.json", built / "vocabulary.json")
             shutil.rmtree(work)
-    except torch.cuda.OutOfMemoryError:
-        raise UserError(
-            f"params.yaml: datasets.{name}.train: the GPU has too little memory for what its steps need beside their"
-            f" images; lower cache_mb, g_channels or d_channels{_last_checkpoint(work)}"
-        ) from None
     except UserError as error:
         raise UserError(f"{error}{_last_checkpoint(work)}") from None
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise UserError(
+                f"params.yaml: datasets.{name}.train: the {'GPU' if device.type == 'cuda' else 'machine'} has too"
+                " little memory for what its steps need beside their images; lower cache_mb, g_channels or d_channels"
+                f"{_last_checkpoint(work)}"
+            ) from None
         print(f"train: {name} failed{_last_checkpoint(work)}", file=sys.stderr, flush=True)
         raise
     finally:
