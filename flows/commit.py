@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,18 +137,23 @@ def stage_names(tree: Path, python: Path, environment: dict[str, str]) -> list[s
     return listed.stdout.splitlines()
 
 
-def stale_stages(tree: Path, python: Path, environment: dict[str, str], stages: list[str]) -> dict[str, str]:
-    """{stage: why} of those whose recorded code, command or parameters are not the worktree's. Raises NotVerifiable."""
+def stale_stages(
+    tree: Path, python: Path, environment: dict[str, str], stages: list[str], made: Sequence[str] = ()
+) -> dict[str, str]:
+    """{stage: why} of those whose recorded code, command or parameters are not the worktree's. Raises NotVerifiable.
+
+    `made`: outs that need not be here, and of which nothing is said: a run was to make them.
+    """
     command = [str(python), "-m", "dvc", "status", "--json", *stages]
     shown = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     try:
         status = json.loads(shown.stdout)
     except ValueError:
         raise NotVerifiable(f"dvc status in the worktree: {shown.stderr.strip()[-300:]}") from None
-    return {stage: reason for stage, entries in status.items() if (reason := _why_stale(entries))}
+    return {stage: reason for stage, entries in status.items() if (reason := _why_stale(entries, made))}
 
 
-def _why_stale(entries: list[Any]) -> str:
+def _why_stale(entries: list[Any], made: Sequence[str]) -> str:
     """The first changed dependency that is code or parameters, in words; raw exports need not be here.
 
     An out counts where dvc.lock does not record it; the bytes of those that it records are hashed by our own code.
@@ -161,11 +166,15 @@ def _why_stale(entries: list[Any]) -> str:
         for path, how in entry.get("changed deps", {}).items():
             if path.startswith("data/exports/") and how == "deleted":
                 continue
+            if any(Path(out).is_relative_to(path) or Path(path).is_relative_to(out) for out in made):
+                continue
             if isinstance(how, dict):
                 keys = ", ".join(f"{key} ({state})" for key, state in how.items())
                 return f"{path} at the commit is not what dvc.lock recorded: {keys}"
             return f"{path} at the commit is not what dvc.lock recorded ({how})"
         for path, how in entry.get("changed outs", {}).items():
+            if path in made:
+                continue
             return f"{path} is an out of dvc.yaml and not what dvc.lock recorded ({how})"
     return ""
 

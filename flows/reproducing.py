@@ -29,6 +29,8 @@ FLOATS = ("captions", "train", "matcher", "evaluate", "report")
 all others have the same bytes on every machine."""
 NO_VERDICT = 2
 """Exit code where nothing was compared: 1 is kept for what was, and differs."""
+OUT_LACKS = re.compile(r"output '.+' does not exist")
+"""DVC's words where a stage's command ended with 0."""
 RESTORED_NUMBER = "not measured again"
 FROZEN = "dvc.yaml freezes it: DVC neither runs it nor looks at what it reads"
 UNLISTED = "dvc.lock has a record of it and dvc.yaml no such stage"
@@ -150,7 +152,7 @@ class Reproduction:
         """The snapshot evaluated again, against the numbers that the commit holds."""
         rerun = self._dvc("repro", "--single-item", "--force", "--no-run-cache", f"evaluate@{dataset}")
         if rerun.code != 0:
-            return [Row(f"{dataset}:*", DIFFERENT, f"evaluate@{dataset} failed: {' '.join(rerun.tail[-1:])}")]
+            return [_failed(f"{dataset}:*", f"evaluate@{dataset}", rerun)]
         return self._compared_metrics(dataset)
 
     def _only_restored(self, dataset: str) -> list[Row]:
@@ -169,20 +171,38 @@ class Reproduction:
         places = exports.places_of(self.params)
         exports.link_in(self.tree, places)
         verdict.stages += [row for row in self._export_rows(places) if row.verdict != IDENTICAL]
+        verdict.stages += [Row(name, DIFFERENT, why) for name, why in self._other_params().items()]
         if verdict.stages:
             return
         self._remove_outs()
         rerun = self._dvc("repro", "--force", "--no-run-cache", *self.stages)
-        for name in self.stages:
-            if name in rerun.stages and rerun.stages[name].how == "ran":
-                verdict.stages.append(self._compared(name, IDENTICAL))
-            else:
-                why = "failed" if name in rerun.stages else FROZEN if _group(name) in self.frozen else "was not reached"
-                why = why if why == FROZEN else f"the stage {why}"
-                verdict.stages.append(Row(name, DIFFERENT if rerun.code else UNKNOWN, why))
-        verdict.metrics += [row for name in self.datasets for row in self._evaluated(name, self._compared_metrics)]
+        verdict.stages += [self._compared(name, IDENTICAL) for name in self.stages if name in self.ran]
+        verdict.metrics += [row for name in self.datasets for row in self._evaluated(name, self._metrics_of_run)]
+        verdict.stages += self._not_run([name for name in self.stages if name not in self.ran], rerun)
         if rerun.code == 0:
             verdict.stages = self._excused(verdict)
+
+    def _not_run(self, names: list[str], rerun: dvc.Run) -> list[Row]:
+        """Stages of which nothing can be compared: what failed says nothing of the result, unless it was forged."""
+        stale = {}
+        if rerun.code != 0 and names:
+            made = [out["path"] for entry in self.lock.values() for out in entry.get("outs", [])]
+            stale = commit.stale_stages(self.tree, self.python, self._environment(), names, made)
+        rows = []
+        for name in names:
+            if name in stale:
+                rows.append(Row(name, DIFFERENT, stale[name]))
+            elif name in rerun.stages:
+                rows.append(_failed(name, name, rerun))
+            else:
+                rows.append(Row(name, UNKNOWN, FROZEN if _group(name) in self.frozen else "the stage was not reached"))
+        return rows
+
+    def _metrics_of_run(self, dataset: str) -> list[Row]:
+        """Its numbers, where its evaluation has run: those of a run that did not come so far are not different."""
+        if f"evaluate@{dataset}" not in self.ran:
+            return [Row(f"{dataset}:*", UNKNOWN, f"evaluate@{dataset} did not run through")]
+        return self._compared_metrics(dataset)
 
     def _excused(self, verdict: Verdict) -> list[Row]:
         """Other bytes of floats on another machine, where every metric is within its tolerance."""
@@ -245,11 +265,14 @@ class Reproduction:
     def _with_stale(self, rows: list[Row]) -> list[Row]:
         """Stages whose recorded code or parameters are not those of the commit: its lock is not of this commit."""
         stale = commit.stale_stages(self.tree, self.python, self._environment(), self.stages)
-        for name in self.stages:  # DVC's word and our own: of a frozen stage it says nothing
-            changed = commit.changed_params(self.lock[name].get("params", {}).get("params.yaml", {}), self.params)
-            if changed:
-                stale[name] = f"params.yaml: {changed}"
+        stale |= self._other_params()  # DVC's word and our own: of a frozen stage it says nothing
         return [self._judged(row, stale) if row.verdict == RESTORED else row for row in rows]
+
+    def _other_params(self) -> dict[str, str]:
+        """{stage: the first of its parameters that the commit has otherwise than dvc.lock}."""
+        recorded_params = {name: self.lock[name].get("params", {}).get("params.yaml", {}) for name in self.stages}
+        changed = {name: commit.changed_params(values, self.params) for name, values in recorded_params.items()}
+        return {name: f"params.yaml: {why}" for name, why in changed.items() if why}
 
     def _judged(self, row: Row, stale: dict[str, str]) -> Row:
         """A restored stage, with what is known against it."""
@@ -315,6 +338,14 @@ class Reproduction:
         paths = {"PATH": os.pathsep.join([str(self.python.parent), os.environ.get("PATH", os.defpath)])}
         own = {"PYTHONPATH": str(self.tree), "DVC_SITE_CACHE_DIR": str(self.tree / STATE / "dvc")}
         return {**dvc.environment(), **paths, **own}
+
+
+def _failed(name: str, stage: str, rerun: dvc.Run) -> Row:
+    """Of a stage that failed: it made an out no more, or nothing was made that could be compared."""
+    lacking = [found[0] for line in rerun.tail if (found := OUT_LACKS.search(line))]
+    if lacking:  # the command ended well
+        return Row(name, DIFFERENT, f"{stage} ran: {lacking[-1]}")
+    return Row(name, UNKNOWN, f"{stage} failed: {' '.join(' '.join(rerun.tail[-2:]).split())}")
 
 
 def _group(stage: str) -> str:

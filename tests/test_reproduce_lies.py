@@ -164,6 +164,48 @@ def test_numbers_that_git_holds_do_not_stand_for_a_stage_that_makes_none(reposit
 
 
 @pytest.mark.slow
+def test_a_stage_that_fails_is_not_verifiable_and_hides_no_difference(repository):
+    """Nothing of it was compared: 2, and the numbers behind it are not different either; 1 where anything differs."""
+    place, sha = repository
+    made = forged(place, sha, {"fail": "middle-one"})
+    done = textgan(place, "reproduce", made, "--from-raw")
+    assert done.returncode == 2, done.stdout + done.stderr
+    rows = rows_of(place, made)
+    word, why = rows["middle@one"]
+    assert word == UNKNOWN and "error: work.py was told to fail" in why and "failed to reproduce 'middle@one'" in why
+    assert rows["first@one"][0] == IDENTICAL
+    assert rows["evaluate@one"] == (UNKNOWN, "the stage was not reached") and rows["one:*"][0] == UNKNOWN
+    assert DIFFERENT not in {word for word, _ in rows.values()}
+    made = forged(place, sha, {"fail": "one.json"})
+    done = textgan(place, "reproduce", made)
+    assert done.returncode == 2 and "work.py was told to fail" in rows_of(place, made)["one:*"][1], done.stdout
+
+    lock = lock_of(place, sha)
+    lock["stages"]["first@one"]["outs"][0]["md5"] = "0" * 32 + ".dir"
+    code = tiny.WORK.replace("out, source =", "'middle-one' in sys.argv[1] and sys.exit(3)\nout, source =")
+    for files, stage in (
+        ({"fail": "middle-one", "dvc.lock": yaml.safe_dump(lock)}, "first@one"),
+        ({"work.py": code}, "middle@one"),
+    ):
+        made = forged(place, sha, files)
+        done = textgan(place, "reproduce", made, "--from-raw")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert rows_of(place, made)[stage][0] == DIFFERENT and stage in last_word(done)
+
+
+@pytest.mark.slow
+def test_other_parameters_are_found_before_anything_is_run_from_raw(repository):
+    place, sha = repository
+    params = tiny.git(place, "show", f"{sha}:params.yaml") + "\n"
+    tampered = params.replace("    images: 1\n    seed: 1\n", "    images: 1\n    seed: 9\n")
+    made = forged(place, sha, {"params.yaml": tampered})
+    done = textgan(place, "reproduce", made, "--from-raw")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert rows_of(place, made) == {"first@one": (DIFFERENT, "params.yaml: draw.one.seed is 9, dvc.lock recorded 1")}
+    assert "Running stage" not in done.stdout
+
+
+@pytest.mark.slow
 def test_an_edited_metric_is_different_however_it_is_verified(repository):
     """Also where dvc.lock was made to vouch for it: measured again, the number is another."""
     place, sha = repository
