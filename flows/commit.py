@@ -60,12 +60,24 @@ def check_verifiable(sha: str) -> None:
         raise NotVerifiable("the commit has no dvc.lock: nobody recorded a result there")
 
 
+def check_keep(place: Path) -> None:
+    """Make the directory where a worktree is to stay. Raises UserError where there can be none, or it holds a file."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        empty = not any(place.iterdir())
+    except OSError as error:
+        why = "not a directory" if isinstance(error, FileExistsError) else str(error.strerror)
+        raise UserError(f"--keep {place}: {why}") from None
+    if not empty:
+        raise UserError(f"--keep {place}: the directory is not empty")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"--keep {place}: nothing can be written there")
+
+
 @contextlib.contextmanager
 def worktree(sha: str, keep: Path | None) -> Iterator[Path]:
     """A detached worktree of the commit; removed afterwards unless `keep` says where it stays."""
     place = (keep or STATE / "reproduce" / f"{sha[:12]}-{os.getpid()}").resolve()
-    if place.exists() and any(place.iterdir()):
-        raise UserError(f"--keep {place}: the directory is not empty")
     place.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned()
     added = _git("worktree", "add", "--detach", str(place), sha)

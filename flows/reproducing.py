@@ -67,6 +67,8 @@ def judge(revision: str, from_raw: bool, verify: str, dataset: str, keep: Path |
     out = (keep or STATE / "verdicts" / sha[:12]) / "verdict.json"
     if keep is None:
         out.unlink(missing_ok=True)  # an earlier one is not taken for this one, should this one come to none
+    else:
+        commit.check_keep(keep)
     start = time.monotonic()
     verdict = Verdict(sha, mode)
     try:

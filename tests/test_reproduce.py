@@ -283,6 +283,24 @@ def test_an_unknown_commit_is_one_line(tiny_repository):
     assert done.stderr.strip().splitlines() == ["error: commit '0123abc': not in this clone; `git fetch` may bring it"]
 
 
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [("full", "the directory is not empty"), ("file", "not a directory"), ("file/below", "Not a directory")],
+)
+def test_a_place_to_keep_that_cannot_be_used_is_refused_at_the_start(tiny_repository, place, why):
+    """In one line, also where the commit would have no verdict but `not verifiable`; what lies there stays as it is."""
+    (tiny_repository / "full").mkdir()
+    (tiny_repository / "full" / "file").write_text("mine")
+    (tiny_repository / "file").write_text("mine")
+    done = textgan(tiny_repository, "reproduce", "HEAD", "--keep", place)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == f"error: --keep {place}: {why}\n"
+    assert [path.name for path in (tiny_repository / "full").iterdir()] == ["file"]
+    done = textgan(tiny_repository, "reproduce", "HEAD", "--keep", "new")
+    assert done.returncode == 2 and "the commit has no dvc.lock" in done.stdout
+    assert (tiny_repository / "new" / "verdict.json").exists()
+
+
 def test_our_hash_of_a_directory_is_dvcs(tiny_repository):
     """`dvc_hash` is computed without DVC, so that a fault of DVC's cannot hide itself."""
     from dvc.repo import Repo
