@@ -7,11 +7,15 @@ for it again and says what is wrong, so that nothing is decided twice.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,8 @@ from textgan.errors import UserError
 HASH = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 BLOCK = 1 << 20
 THREADS = 8
+PARTS = "textgan-parts"
+"""Below DVC's cache, beside the places of its files: what is not whole never lies where a file of the cache may."""
 MODE = 0o444
 """Of a file in DVC's cache. DVC takes one that nobody may write for verified, so it gets its name with this mode."""
 
@@ -39,15 +45,51 @@ def pull(remote: Remote, targets: list[str]) -> dvc_program.Run:
 def restore(remote: Remote, hashes: Iterable[str], cache: Path) -> int:
     """Bring the objects of these hashes, and the files of the directories among them; how many have come."""
     s3 = client(remote)
-
-    def bring(md5: str) -> bool:
-        return _bring(s3, remote, md5, history.cached(md5, cache))
-
     asked = set(filter(HASH.fullmatch, hashes))
-    with ThreadPoolExecutor(THREADS) as pool:
-        come = sum(pool.map(bring, sorted(asked)))
-        files = {md5 for name in asked if name.endswith(history.DIRECTORY) for md5 in _listed(name, cache)}
-        return come + sum(pool.map(bring, sorted(files - asked)))
+    try:
+        with _place_for_parts(cache) as parts, ThreadPoolExecutor(THREADS) as pool:
+
+            def bring(md5: str) -> bool:
+                return _bring(s3, remote, md5, history.cached(md5, cache), parts)
+
+            come = sum(pool.map(bring, sorted(asked)))
+            files = {md5 for name in asked if name.endswith(history.DIRECTORY) for md5 in _listed(name, cache)}
+            return come + sum(pool.map(bring, sorted(files - asked)))
+    except OSError:  # a cache that nothing can be written to: `dvc pull` says so
+        return 0
+
+
+@contextlib.contextmanager
+def _place_for_parts(cache: Path) -> Iterator[Path]:
+    """A directory of this process on the cache's file system; those of processes that were killed are removed.
+
+    Each is locked by who made it, as long as it lives.
+    """
+    place = cache / PARTS
+    place.mkdir(parents=True, exist_ok=True)
+    with _locked(place, wait=True):
+        for left in place.iterdir():
+            with contextlib.suppress(BlockingIOError), _locked(left, wait=False):
+                shutil.rmtree(left, ignore_errors=True)
+        own = Path(tempfile.mkdtemp(dir=place))
+        held = contextlib.ExitStack()
+        held.enter_context(_locked(own, wait=False))
+    with held:
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, wait: bool) -> Iterator[None]:
+    """Raises BlockingIOError where another process has it and we do not wait."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _listed(md5: str, cache: Path) -> list[str]:
@@ -59,14 +101,14 @@ def _listed(md5: str, cache: Path) -> list[str]:
         return []
 
 
-def _bring(s3: Any, remote: Remote, md5: str, place: Path) -> bool:
-    """One object into its place; False where it is there already, or cannot be had with these bytes."""
+def _bring(s3: Any, remote: Remote, md5: str, place: Path, parts: Path) -> bool:
+    """One object into its place, by way of `parts`; False where it is there, or cannot be had with these bytes."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     if place.exists():
         return False
     digest = hashlib.md5(usedforsecurity=False)
-    part = place.with_name(f"{place.name}.{secrets.token_hex(4)}.part")
+    part = parts / f"{md5}.{secrets.token_hex(4)}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         reply = s3.get_object(Bucket=remote.bucket, Key=f"{remote.prefix}/files/md5/{md5[:2]}/{md5[2:]}")

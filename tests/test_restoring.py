@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,56 @@ def test_what_is_missing_damaged_or_cut_off_leaves_no_trace(bucket: Bucket, tmp_
     assert restoring.restore(REMOTE, [damaged, cut, md5_of(b"never stored"), directory], tmp_path) == 0
     assert files_below(tmp_path) == {}
     assert md5_of(b"one") not in bucket.asked
+
+
+HANGING = """
+import sys, time
+from pathlib import Path
+from flows import restoring
+from tests.test_restoring import REMOTE, Body, Bucket, md5_of
+
+class Hanging(Body):
+    def iter_chunks(self, size):
+        yield self.payload[:3]
+        print("half", flush=True)
+        time.sleep(600)
+
+class Slow(Bucket):
+    def get_object(self, **asked):
+        return {"Body": Hanging(b"a file", False)}
+
+restoring.client = lambda _remote: Slow()
+restoring.BLOCK = 1
+restoring.restore(REMOTE, [md5_of(b"a file")], Path(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_pull_left_is_no_file_of_the_cache_and_goes_with_the_next(bucket: Bucket, tmp_path: Path) -> None:
+    """Parts of one that is alive stay."""
+    command = [sys.executable, "-c", HANGING, str(tmp_path)]
+    root = Path(__file__).parents[1]
+    pulls = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        assert [pull.stdout and pull.stdout.readline() for pull in pulls] == ["half\n"] * 2
+        pulls[0].kill()
+        pulls[0].wait()
+        parts = files_below(tmp_path)
+        assert len(parts) == 2 and all(name.startswith(f"{restoring.PARTS}/") for name in parts)
+        assert restoring.restore(REMOTE, [md5_of(b"another")], tmp_path) == 1
+        left = [name for name in files_below(tmp_path) if name.startswith(f"{restoring.PARTS}/")]
+        assert len(left) == 1
+    finally:
+        for pull in pulls:
+            pull.kill()
+            pull.wait()
+    assert restoring.restore(REMOTE, [md5_of(b"a file")], tmp_path) == 1
+    assert sorted(files_below(tmp_path).values()) == [b"a file", b"another"]
+    assert not list((tmp_path / restoring.PARTS).iterdir())
+
+
+def test_a_cache_that_nothing_can_be_written_to_is_left_to_dvc(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file in its place")
+    assert restoring.restore(REMOTE, [md5_of(b"a file")], tmp_path / "cache") == 0
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "0" * 31, "0" * 32 + ".dir/..", "None"])
