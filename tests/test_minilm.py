@@ -117,6 +117,7 @@ def test_spanish_is_embedded_by_its_facts():
         ("Carro rojo sobre un fondo gris y verde", "a red car on a grey and green background"),
         ("un sedan marron", "a brown sedan"),
         ("una imagen de un coche rojo que está a la izquierda", "a red car on the left"),
+        ("sobre fondo azul un gato rojo", "a red cat on a blue background"),
         ("un gato de color blanco con un fondo azul oscuro", "a white cat on a dark blue background"),
     ],
 )
@@ -138,6 +139,8 @@ def test_plain_spanish_loses_nothing(spanish, english):
         ("un coche rojo o azul", "has words that are not understood: 'o'"),
         ("un gato gris oscuro", "has words that are not understood where they stand: 'oscuro'"),
         ("un blanco gato", "has words that are not understood where they stand: 'blanco'"),
+        ("un gato rojo sobre azul", "has words that are not understood where they stand: 'azul'"),
+        ("un gato rojo ante un azul", "has words that are not understood where they stand: 'azul'"),
         ("los gatos negros", "speaks of more than one: 'gatos'; one cat or car is drawn"),
         ("coches rojos", "speaks of more than one: 'coches'"),
         ("un gato y un coche rojo", "names several things: 'gato', 'coche'"),
@@ -172,6 +175,7 @@ def test_captions_of_people_stop_nothing_and_are_counted():
     """What is known of the picture stands in where a caption names no cat or car, or two; nothing red is made up."""
     known = {"kind": "cat", "colour": "white"}
     assert english_form("gato blanco sobre un sofá rojo", "es", known) == english_form("un gato blanco")
+    assert english_form("gato blanco sobre azul", "es", known) == english_form("un gato blanco")
     assert english_form("un gato y un coche", "es", known) == english_form("un gato blanco")
     row = {"captions": ["un gato blanco", "gato blanco sobre un sofá rojo", "a dog"], "languages": ["es", "es", "en"]}
     assert pairs.half_translated(pd.DataFrame([row])) == 1

@@ -42,6 +42,8 @@ def test_what_is_said_is_read(language):
         (["a cat on the left", "a cat facing right"], []),
         (["a cat on the left, facing right", "un gato a la derecha"], ["side"]),
         (["a cat on a blue background", "un gato sobre un fondo de tonos verdes"], ["background"]),
+        (["a red cat on blue", "un gato rojo sobre azul", "a red cat on a green background"], []),
+        (["un gato rojo sobre azul", "a blue cat"], ["colour"]),
         (["my Tom", "sleeps"], []),
     ],
 )

@@ -23,9 +23,11 @@ _SPANISH = frozenset(
 )
 """Words that neither grammar may have and that tell a language."""
 _SILENT = frozenset(
-    "un una el la hay de del en y con que es esta sobre ante color colores tono tonos foto fotografia imagen".split()
+    "un una el la hay de del en y con que es esta color colores tono tonos foto fotografia imagen".split()
 )
 """Spanish words, without accents, that tell nothing where they are in no phrase."""
+_ON = frozenset({"sobre", "ante"})
+"""What follows is not the cat's or the car's: of `sobre azul` neither grammar says what is blue."""
 _NOUNS = {"gata": "cat", "carro": "car", "automovil": "car"}
 _COLOURS = {
     "anaranjado": "orange", "anaranjada": "orange", "rosado": "pink", "rosada": "pink", "violeta": "purple",
@@ -151,6 +153,8 @@ def read_spanish(text: str) -> Spanish:
                 told.misplaced.append(tokens[place])
             else:
                 found.setdefault(told_of, set()).add(value)
+        elif word in _ON:
+            of = None
         elif word not in _SILENT:
             of = None  # `sobre un sofá rojo`: the cat is not red
             told.unknown.append(tokens[place])
