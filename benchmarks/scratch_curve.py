@@ -9,11 +9,16 @@ from pathlib import Path
 
 import trials
 from calibration import fitting, settings
+from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.torch import save_file
 from trials import Trial, Values
 
+from textgan.dataset import ImageShards, Pairs
+from textgan.errors import UserError
 from textgan.files import publishing, sha256_file, write_json
+from textgan.manifest import read_images
+from textgan.records import SPLITS
 
 SCRATCH: Values = {"architecture": "scratch", "augment": "translate", "d_channels": 16, "g_pair": 0.0}
 """In every candidate: D as wide at the full size as pays on a CPU, EMA as the preset, pictures moved a little.
@@ -36,13 +41,11 @@ PX = 32
 
 def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: float, num_points: int) -> Values:
     """Each candidate at 32 px; the one whose last point is lowest is the best, and its other points follow."""
-    shards = base.parameters["datasets"][base.dataset]["images"]
     small = trials.variant(
         base,
         f"photos at {PX} px",
         f"px{PX}",
-        # Smaller shards for smaller images: the same ones in each file, since those of the pairs are as they were cut.
-        images={"width": PX, "height": PX, "shard_mb": max(1, shards["shard_mb"] * PX // shards["width"])},
+        images={"width": PX, "height": PX},
         # Only distances are wanted here: no fact is measured again, which would cost more than all else.
         captions={"measured": {}},
         evaluate={"agreement_images": 2, "grid_prompts": 1, "grid_seeds": 1},
@@ -50,12 +53,37 @@ def curves(base: Trial, candidates: list[str], seconds: float, calibrate_kimg: f
     trials.prepare(small, ("data/exports", "data/inventory", "data/pairs", "data/captions"))
     if not (small.place / "data/images" / small.dataset / "manifest.json").is_file():
         trials.run_program(small, "pipeline.images")
+    cut_alike(small.place / "data/pairs" / small.dataset, small.place / "data/images" / small.dataset)
     trained = {name: train(small, name, seconds, calibrate_kimg, num_points) for name in candidates}
     found = {name: points(trial, last=True) for name, trial in trained.items()}
     best = min(found, key=lambda name: found[name][-1]["fd"] if found[name] else float("inf"))
     found[best] = points(trained[best])
     changes = {name: candidate_settings(name) for name in found}
     return {"seconds": seconds, "px": PX, "points": found, "settings": changes, "best": best}
+
+
+def cut_alike(pairs: Path, images: Path) -> None:
+    """Put pairs that are cut as `images` are in the place of a link to those of larger images.
+
+    Evaluation reads a file of pairs beside each shard, and of smaller images a shard holds more. Raises UserError.
+    """
+    if not pairs.is_symlink():
+        return  # done before
+    source = pairs.resolve()
+    with publishing(pairs) as built:
+        cut = {file for split in SPLITS for file in source.glob(f"{split}-*.parquet")}
+        for file in source.iterdir():
+            if file not in cut:
+                shutil.copyfile(file, built / file.name)
+        for split, shards in read_images(images).splits.items():
+            rows, keys, first = Pairs(source, split), ImageShards(images, split).keys, 0
+            places = {key: place for place, key in enumerate(rows.keys)}
+            if places.keys() != set(keys):
+                raise UserError(f"{images}: its {split} images are not those of {source}")
+            for shard in shards:
+                chosen = [places[key] for key in keys[first : first + shard.images]]
+                parquet.write_table(rows.table.take(chosen), built / f"{Path(shard.name).stem}.parquet")
+                first += shard.images
 
 
 def candidate_settings(name: str) -> Values:

@@ -7,11 +7,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.tiny_training import write_data
 from textgan.errors import UserError
+from textgan.metrics import splits
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
@@ -237,6 +240,32 @@ def test_weights_of_every_checkpoint_are_kept(tmp_path):
     assert load_file(weights / "320.safetensors")["text.a"].tolist() == [1.0, 1.0]
     (checkpoint / "tensors.safetensors").write_bytes(b"another")
     scratch_curve.keep_weights(tmp_path / "place", weights)
+
+
+def test_pairs_are_cut_as_the_smaller_images_are(tmp_path):
+    """Beside each shard lies a file of its keys, whatever the larger images were cut into; what is no pair is kept."""
+    images, pairs = write_data(tmp_path)
+    larger = tmp_path / "larger"
+    shutil.move(pairs, larger)
+    whole = pd.read_parquet(larger / "train-00000.parquet")
+    whole[:7].to_parquet(larger / "train-00000.parquet")
+    whole[7:].to_parquet(larger / "train-00001.parquet")
+    pairs.symlink_to(larger)
+    for _ in range(2):  # the second time finds it done
+        scratch_curve.cut_alike(pairs, images)
+        assert sorted(path.name for path in pairs.iterdir()) == [
+            *(f"{split}-00000.parquet" for split in ("select", "test", "train")),
+            "vocabulary.json",
+        ]
+        rows = list(splits.samples("tiny", "train", None, 0, tmp_path / "data"))
+        assert [row.sample_key for _, row in rows] == whole["sample_key"].tolist()
+        assert [list(row.captions) for _, row in rows] == [list(captions) for captions in whole["captions"]]
+    assert len(pd.read_parquet(larger / "train-00000.parquet")) == 7
+    shutil.rmtree(pairs)
+    pairs.symlink_to(larger)
+    (larger / "train-00001.parquet").unlink()
+    with pytest.raises(UserError, match="its train images are not those of"):
+        scratch_curve.cut_alike(pairs, images)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
