@@ -32,7 +32,8 @@ def results(found: graph.Graph) -> None:
     for path in sorted((ROOT / "metrics").glob("*.json")):
         mine = path.relative_to(ROOT)
         if outs & {mine, *mine.parents}:
-            create_table_artifact(key=f"metrics-{path.stem}", table=_rows(path), description=f"{path.name} of this run")
+            if rows := _rows(path):
+                create_table_artifact(key=f"metrics-{path.stem}", table=rows, description=f"{path.name} of this run")
             directory = ROOT / "data" / "evaluation" / path.stem
             texts = prompts(directory)
             lines += [_embedded(grid, texts.get(grid.name, "")) for grid in sorted(directory.glob("grid-*.png"))]

@@ -275,6 +275,9 @@ def test_numbers_that_no_stage_of_a_run_makes_are_not_shown_as_its_own(tiny_repo
     assert shown["metrics-one"] == [{"metric": "b", "value": 1}, {"metric": "a", "value": 2}]
     assert "evaluation/one/grid-00.png" in shown["report"] and "evaluation/two" not in shown["report"]
     assert shown.keys() == {"report", "metrics-one"}
+    (tiny_repository / "metrics" / "two.json").write_text('{"metrics": {}}')
+    showing.results(graph.read(tiny_repository, ["evaluate@two"]))
+    assert "metrics-two" not in shown and "evaluation/two/grid-00.png" in shown["report"]
 
 
 def test_a_grid_is_shown_with_its_prompt(tmp_path):
