@@ -88,6 +88,18 @@ def test_a_process_reads_its_part_alone(place, streamed):
     assert index.numpy().tobytes() in data.images.coming
 
 
+@pytest.mark.parametrize("at_once", [0, 2])
+def test_as_many_batches_are_read_ahead_whether_they_are_cut_or_not(place, monkeypatch, at_once):
+    """Depth is counted in batches, not in what is asked for at a time; memory would hold more."""
+    monkeypatch.setattr(streaming, "data_bytes", lambda: 59 * IMAGE_BYTES)
+    data = load_split(*place, "train", 16)
+    assert isinstance(data.images, ImageStream)
+    data.part, data.at_once = slice(0, 4), at_once
+    data.batch(0, 0, 4, 1)
+    ahead = np.concatenate([np.frombuffer(name, np.int64) for name in data.images.coming])
+    assert ahead.tolist() == data.order(0, 0, 4 * streaming.DEPTH).tolist()
+
+
 def damage(images: Path) -> str:
     """Spoil one train image; returns its key."""
     shards = ImageShards(images, "train")

@@ -71,7 +71,7 @@ class ImageStream:
         return torch.cat(parts)
 
     def expect(self, batches: Iterable[Tensor]) -> None:
-        """Begin to read `batches`, which will be asked for in this order, as far as the memory allows.
+        """Begin to read `batches`, or cuts of them, which will be asked for in this order, as far as memory allows.
 
         Does nothing where what was expected last was not asked for: kept features need no pixels.
         """
@@ -82,7 +82,7 @@ class ImageStream:
         left = self.limit
         for index in batches:
             left -= len(index) * math.prod(self.shape[1:])
-            if coming and (left < 0 or len(coming) == DEPTH):
+            if coming and left < 0:
                 break
             coming[_name(index)] = self._expected(index) or self._begin(index)
         for futures in self.coming.values():
