@@ -243,9 +243,12 @@ def test_without_a_worker_a_run_is_late_and_status_says_why(server):
 
 
 def test_keys_are_in_no_log_parameter_or_artifact(server):
-    """What is a parameter, a log line, an artifact is found in the same way, so that a key would be."""
-    for known in ("night-1", "waiting for the GPU", base64.b64encode(PICTURE).decode()):
-        assert server.files_with(known), known
+    """What is a parameter, a log line, an artifact of a run is found in the same way, so that a key would be."""
+    (server.place / "slow").unlink(missing_ok=True)
+    edit_seed(server.place, 21)
+    assert server.run(tag="keys-1").startswith("COMPLETED")
+    for known in ("keys-1", "Pushing to the storage", base64.b64encode(PICTURE).decode()):
+        wait_until(partial(server.files_with, known), f"{known[:40]} is in a file of the server")
     remote = json.loads((server.place / ".state" / "storage" / "remote.json").read_text())
     assert server.files_with(remote["secret_key"]) == server.files_with(remote["access_key"]) == []
 
