@@ -12,14 +12,14 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
-from tests import test_supplied
+from tests import tiny_weights
 from textgan import preset
 from textgan.files import sha256_file
 
 REPOSITORY = Path(__file__).parents[1]
 STAGES = ("pipeline.draw", "pipeline.ingest", "pipeline.images", "pipeline.captions", "pipeline.pairs")
 LEARNING = ("textgan.train", "textgan.match", "textgan.evaluate")
-clip_directory = test_supplied.clip_directory
+clip_directory = tiny_weights.clip_directory
 
 
 def run(place: Path, module: str, *arguments: str) -> None:
@@ -36,7 +36,7 @@ def test_the_smallest_preset_with_supplied_weights(tmp_path, monkeypatch, clip_d
     monkeypatch.chdir(REPOSITORY)
     value = yaml.safe_load(preset.compose("sample", smoke=True))
     inception = tmp_path / "inception.safetensors"
-    save_file(test_supplied.tiny_state(), inception)
+    save_file(tiny_weights.tiny_state(), inception)
     value["datasets"]["catcar"]["evaluate"] |= {
         "weights": {
             "inception": {"path": str(inception), "sha256": sha256_file(inception)},
