@@ -87,7 +87,8 @@ def describe(name: str, about: str, licence: str, commit: str, date: str) -> dic
                 "name": "pair-files",
                 "description": "Parquet shards aligned with the image shards: same keys, same order.",
                 "encodingFormat": "application/x-parquet",
-                "includes": f"{pairs.as_posix()}/{'[!e]' if embedded else ''}*.parquet",
+                # By split: `embeddings-*.parquet`, where there are some, have other columns.
+                "includes": [f"{pairs.as_posix()}/{split}-*.parquet" for split in SPLITS],
             },
         ],
         "recordSet": [_pictures(extension), _captions()],

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -126,9 +127,8 @@ def test_sentence_vectors_are_described_and_are_no_captions() -> None:
         vectors.unlink()
     entries = {item["@id"]: item for item in value["distribution"]}
     assert entries.keys() - {item["@id"] for item in before["distribution"]} == {vectors.as_posix()}
-    pattern = entries["pair-files"]["includes"]
-    assert not fnmatch.fnmatch(vectors.as_posix(), pattern)
-    assert all(fnmatch.fnmatch(f"data/pairs/catcar/{split}-00000.parquet", pattern) for split in SPLITS)
+    read = [name for name in entries for pattern in entries["pair-files"]["includes"] if fnmatch.fnmatch(name, pattern)]
+    assert sorted(read) == sorted(f"data/pairs/catcar/{split}-00000.parquet" for split in SPLITS)
     assert croissant.wrong_files(value, Path()) == [f"{vectors.as_posix()}: no such file under ."]
 
 
@@ -176,16 +176,24 @@ def test_the_command_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlcroissant") is None, reason="mlcroissant is not installed")
-def test_mlcroissant_reads_captions_and_pictures() -> None:
-    """The format's own reader finds no fault and yields the samples."""
+@pytest.mark.parametrize("embedded", [False, True])
+def test_mlcroissant_reads_captions(embedded: bool) -> None:
+    """The format's own reader finds no fault and yields every sample, also where sentence vectors lie beside them."""
     import mlcroissant
 
-    file = Path("croissant-catcar.json")
-    croissant.main(["catcar", str(file)])
-    dataset = mlcroissant.Dataset(jsonld=str(file))
-    assert not dataset.metadata.ctx.issues.errors
-    assert next(iter(dataset.records("captions")))["captions/sample_key"]
-    file.unlink()
+    file, vectors = Path("croissant-catcar.json"), Path("data/pairs/catcar/embeddings-train-00000.parquet")
+    try:
+        if embedded:
+            pd.DataFrame({"text": ["a cat"], "embedding": [[0.0, 1.0]]}).to_parquet(vectors)
+        croissant.main(["catcar", str(file)])
+        dataset = mlcroissant.Dataset(jsonld=str(file))
+        assert not dataset.metadata.ctx.issues.errors
+        keys = [row["captions/sample_key"].decode() for row in dataset.records("captions")]
+    finally:
+        vectors.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+    tables = [pd.read_parquet(f"data/pairs/catcar/{split}-00000.parquet") for split in SPLITS]
+    assert sorted(keys) == sorted(key for table in tables for key in table["sample_key"])
 
 
 def test_the_environment_names_versions_and_licences(monkeypatch: pytest.MonkeyPatch) -> None:
