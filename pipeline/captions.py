@@ -2,7 +2,7 @@
 
 Shard by shard, aligned with the image shards: same names, same keys, same order. Finished shards wait in
 `.state/unfinished`, so that a stopped run goes on where it was. Every claim has a confidence and a source.
-With labels, the captions that are there are scored, and metrics/captions-D.json gets the counts with intervals.
+With labels, the captions that are there are scored, and runs/D/captions-labels.json gets the counts with intervals.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from textgan.records import SPLITS
 from textgan.seeds import derive_seed
 
 IMAGES, INVENTORY, OUT = Path("data/images"), Path("data/inventory"), Path("data/captions")
-METRICS = Path("metrics")
+RUNS = Path("runs")
+"""What was asked for by hand is no out of a stage: the report would overwrite it, and DVC call the report stale."""
 SCORED = "test"
 """The split of drawn pictures that the measurer of pixels is scored on."""
 BATCH = 32
@@ -269,8 +270,9 @@ def main() -> None:
             )
     if arguments.labels:
         metrics = json.loads((OUT / name / "metrics.json").read_text(encoding="utf-8"))
-        write_json(METRICS / f"captions-{name}.json", metrics | {"labels": score_labels(OUT / name, arguments.labels)})
-        print(f"wrote {METRICS / f'captions-{name}.json'}", flush=True)
+        scored = RUNS / name / "captions-labels.json"
+        write_json(scored, metrics | {"labels": score_labels(OUT / name, arguments.labels)})
+        print(f"wrote {scored}", flush=True)
 
 
 if __name__ == "__main__":

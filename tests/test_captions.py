@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -117,6 +118,22 @@ def test_labels_score_what_is_there(tmp_path, monkeypatch, capsys):
     labels.write_text("key,colour\nnobody,red\n", encoding="utf-8")
     with pytest.raises(UserError, match="none of its 1 keys"):
         captions.score_labels(tmp_path / "out", [labels])
+
+
+def test_scores_go_beside_the_outs_of_the_stages(tmp_path, monkeypatch):
+    """metrics/ is an out of the stage report: the one would overwrite what the other wrote."""
+    monkeypatch.chdir(tmp_path)
+    captions.run(*make_dataset(tmp_path), captions.OUT / "d", PARAMS, "d")
+    report = Path("metrics/captions-d.json")
+    report.parent.mkdir()
+    report.write_text("{}")
+    Path("labels.csv").write_text("key,colour\ntrain0,red\n", encoding="utf-8")
+    monkeypatch.setattr(captions.params_file, "dataset", lambda _name: SimpleNamespace(captions=PARAMS))
+    monkeypatch.setattr("sys.argv", ["captions", "d", "--labels", "labels.csv"])
+    captions.main()
+    assert report.read_text() == "{}"
+    scored = json.loads(Path("runs/d/captions-labels.json").read_text())
+    assert scored["labels"]["labels.csv"]["facts"]["colour"]["right"] == 1 and scored["images"] > 0
 
 
 def test_a_missing_annotation_is_refused_where_params_say_so():
