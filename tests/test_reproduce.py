@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flows import commit, storage
-from flows.reproducing import Reproduction
+from flows.reproduction import Reproduction
 from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from tests import tiny_repository as tiny

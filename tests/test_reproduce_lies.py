@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from flows import environment, recorded, remote, storage
-from flows.reproducing import FROZEN, UNLISTED
+from flows.reproduction import FROZEN, UNLISTED
 from flows.verdict import DIFFERENT, IDENTICAL, UNKNOWN, compare_metrics
 from tests import tiny_repository as tiny
 from tests.tiny_repository import textgan
