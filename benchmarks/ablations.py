@@ -36,13 +36,15 @@ SWITCHES: dict[str, tuple[str, Values]] = {
     "pair-off": ("no pair loss", {"g_pair": 0.0}),
     "pixels-off": ("no pixel loss", {"g_pixels": 0.0}),
     "pair-all": ("every picture held against its image", {"g_pair_every": 1}),
+    "one-z": ("one picture a caption: the mean of its images scores best", {"z_per_caption": 1}),
+    "two-z": ("two pictures a caption, held by energy scores", {"z_per_caption": 2}),
     "choice-off": ("no picking of the own caption, in D nor in G", {"d_choice": 0.0, "g_choice": 0.0}),
     "g-choice-off": ("no picking of the own caption in G", {"g_choice": 0.0}),
 }
 """Name -> what it says in the table, and what it changes in `train`."""
-ABSENT = {"g_pair_every": 1}
+ABSENT = {"g_pair_every": 1, "z_per_caption": 1}
 """What a key has that a preset leaves out, where that is not 0."""
-BY_DEFAULT = tuple(SWITCHES)[:10]
+BY_DEFAULT = tuple(SWITCHES)[:12]
 
 
 def main(argv: list[str] | None = None) -> None:

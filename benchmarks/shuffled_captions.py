@@ -1,7 +1,7 @@
 """Does the training listen to its captions? Real ones against captions of random images, at equal budget.
 
     python benchmarks/shuffled_captions.py [D] [--kimg N] [--images N] [--agreement N] [--seed N] [--threads N]
-                                           [--work DIR] [--plain]
+                                           [--work DIR] [--plain | --spread]
 
 Reads data/images/D, data/pairs/D, data/captions/D, models/D-matcher and params.yaml of the present directory (after
 `make repro`), trains D twice in DIR (the same parameters, but `captions: shuffled` in one), evaluates both with the
@@ -10,8 +10,9 @@ stage's own program, and prints for each fact and for R-precision the score with
 Expected, and the exit code says whether it came out: every score of the shuffled training lies within its interval of
 chance, no main fact nor R-precision of the real one does. Six intervals of 95 % miss by luck in one run of four, so the
 verdict widens them to 95 % for all together (Bonferroni); both are printed.
-With --plain neither of the two has a term that ties a picture to its own image or caption but D's judgement (PLAIN):
-where captions are random those terms pull every picture to one mean, and a collapsed G is a poor control.
+A collapsed G is a poor control: the few pictures that it knows hang on words in ways that no meaning was taught for.
+--spread makes two pictures of each caption and weighs energy scores (SPREAD), so that G draws what varies by z; with
+--plain neither of the two has a term that ties a picture to its own image or caption but D's judgement (PLAIN).
 
 What was trained is kept in DIR: the same command again goes on. The two are ablations.py's `full` and `shuffled`: with
 its DIR, length, seed and threads they are not trained again.
@@ -30,6 +31,7 @@ from textgan.errors import UserError, program
 from textgan.files import write_json
 
 KINDS: dict[str, trials.Values] = {"full": {}, "shuffled": {"captions": "shuffled"}}
+SPREAD: trials.Values = {"z_per_caption": 2, "g_pair_every": 1}
 PLAIN: trials.Values = {"d_choice": 0.0, "g_choice": 0.0, "g_pair": 0.0, "g_pixels": 0.0, "g_pair_every": 1}
 
 
@@ -42,7 +44,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--agreement", type=int, help="evaluate.agreement_images; that of params.yaml by default")
     parser.add_argument("--seed", type=int, help="of the training; that of params.yaml by default")
     parser.add_argument("--threads", type=int, help="of each training; as the stage by default")
-    parser.add_argument("--plain", action="store_true", help="a GAN with mismatched captions and no further terms")
+    terms = parser.add_mutually_exclusive_group()
+    terms.add_argument("--plain", action="store_const", dest="terms", const=PLAIN, default={}, help="no further terms")
+    terms.add_argument("--spread", action="store_const", dest="terms", const=SPREAD, help="two pictures a caption")
     parser.add_argument("--work", type=Path, default=Path("build/shuffled-captions"))
     args = parser.parse_args(argv)
     results = {kind: run(kind, args) for kind in KINDS}
@@ -73,7 +77,7 @@ def run(kind: str, args: argparse.Namespace) -> dict[str, Any]:
         parameters=trials.changed(
             parameters,
             args.dataset,
-            train=trials.of_length(train, args.kimg) | seed | (PLAIN if args.plain else {}) | KINDS[kind],
+            train=trials.of_length(train, args.kimg) | seed | args.terms | KINDS[kind],
             evaluate={key: value for key, value in evaluate.items() if value is not None},
         ),
         threads=args.threads,

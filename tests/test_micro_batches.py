@@ -28,7 +28,7 @@ from textgan.training import RealFeatures, Training, new_training
 from textgan.training_data import load_split
 from textgan.training_loop import game_step, text_step
 
-PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2}
+PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2, "z_per_caption": 2}
 WORDS = 16
 
 
@@ -65,6 +65,12 @@ def test_cuts_are_equal_and_cover_the_part():
     assert cuts_of(slice(8, 16), 5) == [slice(8, 12), slice(12, 16)]
     assert len(cuts_of(slice(0, 15), 7)) == 3 and len(cuts_of(slice(0, 7), 6)) == 7
     assert cuts_of(slice(0, 4), 100) == [slice(0, 4)]  # resumed by more processes
+
+
+def test_what_is_compared_stays_in_one_cut():
+    """The pictures of one caption, whatever fits."""
+    assert cuts_of(slice(4, 16), 5, together=2) == [slice(4, 8), slice(8, 12), slice(12, 16)]
+    assert cuts_of(slice(0, 6), 1, together=3) == [slice(0, 3), slice(3, 6)]
 
 
 GAMES = {

@@ -63,6 +63,7 @@ def test_missing_key_is_refused(sample: Any, tmp_path: Path) -> None:
         ("images", "max_images", -1, "null or at least 1"),
         ("pairs", "languages", ["de"], "of en, es"),
         ("train", "batch_size", 0, "at least 2"),
+        ("train", "z_per_caption", 3, "a divisor of batch_size ("),
     ],
 )
 def test_values_are_checked(sample: Any, tmp_path: Path, section: str, key: str, value: Any, must: str) -> None:

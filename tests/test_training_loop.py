@@ -41,8 +41,8 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, step: int, error: Exception) -> 
     return tiny_training.acting_after(monkeypatch, step, fail)
 
 
-PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2}
-"""Half of the pictures are held against their real image."""
+PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2, "z_per_caption": 2}
+"""Two pictures of each caption; those of half of the captions are held against its real image and each other."""
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,12 @@ def test_resuming_equals_not_stopping(place, monkeypatch, changes):
     assert len(steps) == 6  # 48 images, 8 a step: nothing was trained twice
 
 
-def test_one_in_so_many_pictures_is_held_against_its_image():
-    """Of the whole batch, whatever the part of a process; it stands for the others."""
-    device = torch.device("cpu")
-    assert _held(1, slice(0, 3), device).tolist() == [1, 1, 1]
-    whole = _held(4, slice(0, 16), device)
-    assert whole.sum() == 16 and whole.count_nonzero() == 4
-    assert torch.equal(torch.cat([_held(4, slice(0, 6), device), _held(4, slice(6, 16), device)]), whole)
+def test_one_in_so_many_captions_is_held_against_its_image():
+    """It stands for the others; its pictures go together."""
+    device, pictures = torch.device("cpu"), torch.arange(12)
+    assert _held(1, pictures, device).tolist() == [1] * 12
+    assert _held(3, pictures, device).tolist() == [3, 0, 0] * 4
+    assert _held(2, pictures // 3, device).tolist() == [2, 2, 2, 0, 0, 0] * 2
 
 
 def test_kill_loses_at_most_one_interval(place, monkeypatch):

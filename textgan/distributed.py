@@ -33,11 +33,12 @@ def world_size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def local_part(size: int) -> slice:
-    """This process's part of a batch. Raises UserError where the batch cannot be divided."""
+def local_part(size: int, together: int = 1) -> slice:
+    """This process's part of a batch, whole groups of `together`. Raises UserError where it cannot be divided."""
     world = world_size()
-    if size % world:
-        raise UserError(f"train.batch_size is {size}; it must be a multiple of the {world} processes")
+    if size % (world * together):
+        of_groups = "" if together == 1 else f" times z_per_caption, {together}"
+        raise UserError(f"train.batch_size is {size}; it must be a multiple of the {world} processes{of_groups}")
     return slice(rank() * size // world, (rank() + 1) * size // world)
 
 

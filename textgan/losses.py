@@ -83,19 +83,38 @@ def choice_loss(similarities: Tensor, right: Tensor, wrong: Tensor) -> Tensor:  
     return F.cross_entropy(similarities.masked_fill(~(own | wrong), -1e4), right, reduction="none")
 
 
-def pair_loss(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:  # [N,C,H,W] each, alike -> [N]
-    """Mean absolute difference over the levels of D's features, each level with the same weight.
+Distance = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]  # [N,C,H,W] each, alike -> [N]
 
-    A perceptual distance (Johnson et al. 2016) between a picture and the real image of the same caption,
-    beside the game as in Isola et al. 2017: the game alone is content with an outline in the right colour.
-    """
-    levels = [(a - b.detach()).abs().flatten(1).mean(dim=1) for a, b in zip(fake, real, strict=True)]
+
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:  # [N,C,H,W] each, alike -> [N]
+    """Mean absolute difference over levels of D's features, each level with the same weight (Johnson et al. 2016)."""
+    levels = [(one - other).abs().flatten(1).mean(dim=1) for one, other in zip(a, b, strict=True)]
     return torch.stack(levels).mean(dim=0)
 
 
-def pixel_loss(fake: Tensor, real: Tensor) -> Tensor:  # [N,3,H,W] each -> [N]
+def pixel_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:  # [N,3,H,W] each, alike -> [N]
     """Mean absolute difference of pictures at a quarter of their size: colours and masses, no outlines.
 
     The L1 term of Isola et al. 2017; at full size it would blur what the game has sharpened.
     """
-    return (F.avg_pool2d(fake, 4) - F.avg_pool2d(real, 4)).abs().flatten(1).mean(dim=1)
+    return feature_distance([F.avg_pool2d(images, 4) for images in a], [F.avg_pool2d(images, 4) for images in b])
+
+
+def distances(
+    distance: Distance, fake: Sequence[Tensor], real: Sequence[Tensor], group: int
+) -> tuple[Tensor, Tensor | None]:  # [N,C,H,W] each -> [N] to the real image, [N] apart (None: nothing to compare)
+    """How far pictures lie from a real image of their caption and from each other; `group` neighbours have one."""
+    far = distance(fake, real)
+    if group == 1:
+        return far, None
+    others = [level.unflatten(0, (-1, group)).roll(1, dims=1).flatten(0, 1) for level in fake]
+    return far, distance(fake, others)
+
+
+def energy_score(far: Tensor, apart: Tensor | None) -> Tensor:  # [N], [N] -> [N]
+    """E d(f, r) - E d(f, f') / 2 (Gneiting and Raftery 2007, section 4): how well pictures stand for a real image.
+
+    Several pictures of a caption do best where they are spread as its real images are: the score is proper, of each
+    number that is compared, and both expectations are the same then. A single one does best as the mean of all.
+    """
+    return far if apart is None else far - apart / 2

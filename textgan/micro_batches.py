@@ -1,9 +1,10 @@
 """Out of memory is answered with fewer images at once: the gradients of a step are summed over cuts of its batch.
 
 Nothing a network computes of an image depends on its neighbours, and every loss is a mean over images, each of which
-is compared with the texts of the whole batch (texts are small: they are never cut). So a step in cuts optimises what
-the whole step does, and differs from it in the last bits only. What each phase of a step gathers is applied when all
-of it is there; a phase that fails leaves nothing behind, and is done again by all processes with smaller cuts.
+is compared with the texts of the whole batch (texts are small: they are never cut) and with the pictures of its own
+caption, which stay in one cut. So a step in cuts optimises what the whole step does, and differs from it in the last
+bits only. What each phase of a step gathers is applied when all of it is there; a phase that fails leaves nothing
+behind, and is done again by all processes with smaller cuts.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ SAID = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_A
 """By allocators whose error has no type of its own: of the CPU, of CUDA itself, of cuDNN and cuBLAS."""
 
 
-def cuts_of(part: slice, micro_batch: int) -> list[slice]:
-    """`part` of a batch in equal cuts of at most `micro_batch` images; 0: in one."""
+def cuts_of(part: slice, micro_batch: int, together: int = 1) -> list[slice]:
+    """`part` of a batch in equal cuts of at most `micro_batch` images; 0: in one.
+
+    None is smaller than `together`, nor cuts through so many neighbours, which are compared with each other.
+    """
     size = part.stop - part.start
-    step = size if micro_batch == 0 else max(n for n in range(1, min(size, micro_batch) + 1) if size % n == 0)
+    limit = max(together, min(size, micro_batch or size))
+    step = max(n for n in range(together, limit + 1, together) if size % n == 0)
     return [slice(first, first + step) for first in range(part.start, part.stop, step)]
 
 
@@ -37,9 +42,10 @@ def as_memory_allows(training: Training, optimiser: torch.optim.Optimizer, gathe
     Too little memory in any process: its work is undone, cuts are halved from now on, in all processes alike, and it
     is called again. Raises UserError where a single image is too large.
     """
-    state, part = training.state, distributed.local_part(training.params.batch_size)
+    state, together = training.state, training.params.z_per_caption
+    part = distributed.local_part(training.params.batch_size, together)
     while True:
-        cuts = cuts_of(part, state.micro_batch)
+        cuts = cuts_of(part, state.micro_batch, together)
         norms = torch._foreach_mul(training.D_norms, 1.0)  # copies
         gathered = _tried(optimiser, gather, cuts)
         # Processes agree here, before any of them averages gradients: none waits for one that failed.
@@ -52,12 +58,13 @@ def as_memory_allows(training: Training, optimiser: torch.optim.Optimizer, gathe
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         size = cuts[0].stop - cuts[0].start
-        if size == 1:
+        if size == together:
+            images, keys = ("one image", "g_channels") if size == 1 else (f"{size} images", "z_per_caption, g_channels")
             raise UserError(
-                "params.yaml: train: there is too little memory for one image at a time; lower g_channels, d_channels,"
+                f"params.yaml: train: there is too little memory for {images} at a time; lower {keys}, d_channels,"
                 " extractor_px, batch_size (its texts stay whole) or the size of the images"
             )
-        smaller = cuts_of(part, size // 2)[0]
+        smaller = cuts_of(part, size // 2, together)[0]
         state.micro_batch = smaller.stop - smaller.start
         if distributed.rank() == 0:
             print(

@@ -189,8 +189,11 @@ class TrainParams:
     g_pixels: float = 0.0
     """Weight, in G, of the distance to that image in pixels at a quarter of the size: shapes get filled."""
     g_pair_every: int = 1
-    """One of so many pictures is held against its real image (g_pair, g_pixels), and stands for the others, which
-    only play the game; 1: all are."""
+    """One of so many captions has its pictures held against its real image (g_pair, g_pixels), and stands for the
+    others, whose pictures only play the game; 1: all have."""
+    z_per_caption: int = 1
+    """So many pictures of a caption are made in a batch, each of a z of its own. From 2 on, g_pair and g_pixels weigh
+    energy scores, which ask pictures of one caption to differ as its images do; with 1, G draws the mean of these."""
     captions: Literal["matched", "shuffled", "none"]
     """shuffled: every image gets another's caption; none: an empty one (ablations)."""
     r1_gamma: float
@@ -221,10 +224,14 @@ class TrainParams:
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
         for key in ("beta1", "beta2"):
             rule(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
-        rule(self.g_pair_every >= 1, "g_pair_every", self.g_pair_every, "at least 1")
         rule(0 <= self.hard_mismatches <= 64, "hard_mismatches", self.hard_mismatches, "between 0 and 64")
         rule(0 <= self.lr_decay <= 1, "lr_decay", self.lr_decay, "between 0 and 1")
         rule(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
+        rule(self.g_pair_every >= 1, "g_pair_every", self.g_pair_every, "at least 1")
+        divides = self.z_per_caption >= 1 and self.batch_size % self.z_per_caption == 0
+        rule(
+            divides, "z_per_caption", self.z_per_caption, f"at least 1 and a divisor of batch_size ({self.batch_size})"
+        )
         for key in ("z_dim", "text_dim", "g_channels", "g_max_channels", "d_channels"):
             rule(1 <= getattr(self, key) <= 4096, key, getattr(self, key), "between 1 and 4096")
         rule(32 <= self.extractor_px <= 1024, "extractor_px", self.extractor_px, "between 32 and 1024")

@@ -84,7 +84,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
                 f"params.yaml: datasets.{name}.train.batch_size is {settings.batch_size};"
                 f" it must be at most the {len(data)} images of the train split"
             )
-        data.part = distributed.local_part(settings.batch_size)
+        data.part = distributed.local_part(settings.batch_size, settings.z_per_caption)
         if device.type == "cuda":  # on a CPU it would take the cores from the networks
             data.composer = ThreadPoolExecutor(1, "compose")
         if data.skipped and distributed.rank() == 0:

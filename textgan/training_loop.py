@@ -14,7 +14,15 @@ from textgan import distributed
 from textgan.augment import augment, draw_augmentation
 from textgan.ema import ema_beta, update_ema
 from textgan.errors import UserError
-from textgan.losses import OBJECTIVES, choice_loss, gradient_penalty, pair_loss, pixel_loss
+from textgan.losses import (
+    OBJECTIVES,
+    choice_loss,
+    distances,
+    energy_score,
+    feature_distance,
+    gradient_penalty,
+    pixel_distance,
+)
 from textgan.micro_batches import as_memory_allows
 from textgan.networks.judgement import Judgement
 from textgan.optimisers import learning_rate, set_learning_rate
@@ -64,7 +72,7 @@ def text_step(training: Training, batch: Batch, real_features: RealFeatures, noi
 
     def judge(c: Tensor, cut: slice) -> tuple[Tensor, Stats]:
         real = training.networks.D(real_features(batch.index[cut], numbers[cut]))
-        loss, right = _choice(real, c, batch, cut)
+        loss, right = _choice(real, c, batch, torch.arange(cut.start, cut.stop))
         return loss, {"choice_loss": loss, "choice_right": right}
 
     _, stats = _train_d(training, batch, real_features.device, judge)
@@ -122,6 +130,9 @@ class Game:
         self.training, self.batch, self.real_features = training, batch, real_features
         self.objective = OBJECTIVES[params.objective]
         self.z = torch.randn(params.batch_size, params.z_dim, generator=noise)  # [B,Z]
+        places = torch.arange(params.batch_size)
+        # [B], whose caption each picture is made of: that of an image near it, in the same cut
+        self.told = places - places % params.z_per_caption
         self.numbers = [draw_augmentation(params.batch_size, noise) for _ in range(2)]
         # [B], -1 where nothing does
         self.other = _pick_wrong(batch.wrong, torch.rand(batch.wrong.shape, generator=noise))
@@ -131,7 +142,7 @@ class Game:
     def generated(self, c: Tensor, cut: slice) -> tuple[Tensor, list[Tensor]]:  # -> [N,3,H,W], levels
         """Pictures, and what D sees of them."""
         networks = self.training.networks
-        pictures = networks.G(self.z[cut].to(self.real_features.device), c[cut].detach())
+        pictures = networks.G(self.z[cut].to(self.real_features.device), c[self.told[cut]].detach())
         return pictures, networks.D.features(augment(pictures, self.training.params.augment, self.numbers[1][cut]))
 
     def real(self, cut: slice) -> list[Tensor]:
@@ -157,14 +168,14 @@ class Game:
         N = cut.stop - cut.start
         both = networks.D([torch.cat(pair) for pair in zip(seen_real, seen_fake, strict=True)])
         real, fake = both[:N], both[N:]
-        real_matched, fake_matched = real.matched(c[cut]), fake.matched(c[cut])  # [N,V]
+        real_matched, fake_matched = real.matched(c[cut]), fake.matched(c[self.told[cut]])  # [N,V]
         d_words = objective.d(real_matched, fake_matched).mean(dim=1)
         if params.mismatch:
             has_wrong = (self.other >= 0)[cut].to(c.device, torch.float32)  # [N]
             mismatched = objective.d(real_matched, real.matched(c[self.other[cut]])).mean(dim=1)
             d_words = d_words + has_wrong * 0.5 * (mismatched - d_words)  # half of the negatives are mismatches
         d_loss = objective.d(real.patches, fake.patches).mean(dim=1) + d_words
-        choice, choice_right = _choice(real, c, self.batch, cut)
+        choice, choice_right = _choice(real, c, self.batch, torch.arange(cut.start, cut.stop))
         d_total = d_loss + params.d_choice * choice
         if params.r1_gamma > 0:
             logits = real.patches.mean(dim=1) + real_matched.mean(dim=1)
@@ -202,7 +213,8 @@ class Game:
             pictures, fake_features = self.generated(c, cut)
             seen_real = self.real(cut) if compared else []
         fake_now = networks.D(fake_features)
-        fake_logits = fake_now.matched(c[cut])
+        told = self.told[cut]
+        fake_logits = fake_now.matched(c[told])
         if objective.g_needs_real:
             with torch.no_grad():
                 real_now = networks.D(seen_real)
@@ -211,30 +223,32 @@ class Game:
         else:
             g_loss = objective.g(fake_now.patches, fake_now.patches).mean(dim=1)
             g_loss = g_loss + objective.g(fake_logits, fake_logits).mean(dim=1)
-        fake_choice, fake_choice_right = _choice(fake_now, c, self.batch, cut)
+        fake_choice, fake_choice_right = _choice(fake_now, c, self.batch, told)
         g_total = g_loss + params.g_choice * fake_choice
-        held = _held(params.g_pair_every, cut, c.device)
-        distances = {}  # to the real image of the same caption
+        held = _held(params.g_pair_every, told // params.z_per_caption, c.device)
+        spread: Stats = {}  # how far pictures lie from the real image of their caption, and from each other
         if params.g_pair > 0:
-            distances["pair_loss"] = held * pair_loss(fake_features, seen_real)
-            g_total = g_total + params.g_pair * distances["pair_loss"]
+            seen_told = [level.detach()[told - cut.start] for level in seen_real]
+            far, apart = distances(feature_distance, fake_features, seen_told, params.z_per_caption)
+            g_total = g_total + params.g_pair * held * energy_score(far, apart)
+            spread |= {"pair_loss": held * far} | ({} if apart is None else {"pair_apart": held * apart})
         if params.g_pixels > 0:
-            images = self.real_features.images_at(self.batch.index[cut])
-            distances["pixel_loss"] = held * pixel_loss(pictures, images)
-            g_total = g_total + params.g_pixels * distances["pixel_loss"]
-        return g_total, {"g_loss": g_loss, "fake_choice_right": fake_choice_right, **distances}
+            images = self.real_features.images_at(self.batch.index[told])
+            far, apart = distances(pixel_distance, [pictures], [images], params.z_per_caption)
+            g_total = g_total + params.g_pixels * held * energy_score(far, apart)
+            spread |= {"pixel_loss": held * far} | ({} if apart is None else {"pixel_apart": held * apart})
+        return g_total, {"g_loss": g_loss, "fake_choice_right": fake_choice_right, **spread}
 
 
-def _held(every: int, part: slice, device: torch.device) -> Tensor:  # -> [N]
-    """By how much each picture is held against its real image: one in `every` of the whole batch, for the others."""
-    return every * (torch.arange(part.start, part.stop, device=device) % every == 0).float()
+def _held(every: int, captions: Tensor, device: torch.device) -> Tensor:  # [N] counted in the whole batch -> [N]
+    """By how much the pictures of each caption are held against its image: one in `every`, for the others."""
+    return every * (captions.to(device) % every == 0).float()
 
 
-def _choice(judged: Judgement, c: Tensor, batch: Batch, part: slice) -> tuple[Tensor, Tensor]:  # -> [N], [N]
-    """The loss of picking each image's own caption out of the batch, and whether it was picked."""
+def _choice(judged: Judgement, c: Tensor, batch: Batch, own_text: Tensor) -> tuple[Tensor, Tensor]:  # -> [N], [N]
+    """The loss of picking each image's own caption (`own_text`, [N]) out of the batch, and whether it was picked."""
     similarities = judged.similarities(c)  # [N,M]
-    right = torch.arange(part.start, part.stop, device=c.device)
-    wrong = batch.wrong[part].to(c.device)
+    right, wrong = own_text.to(c.device), batch.wrong[own_text].to(c.device)
     own = similarities.gather(1, right[:, None])
     best = similarities.detach().masked_fill(~wrong, -1e4).amax(dim=1)
     return choice_loss(similarities, right, wrong), (own[:, 0].detach() > best).float()

@@ -32,6 +32,7 @@ CHARTS = (
     ("Share that picks its own caption in the batch", {"choice_right": "real", "fake_choice_right": "generated"}),
     ("Loss of picking captions", {"choice_loss": "choice"}),
     ("Distance of a sample to the real image of its caption", {"pair_loss": "in features", "pixel_loss": "in pixels"}),
+    ("Distance between samples of one caption", {"pair_apart": "in features", "pixel_apart": "in pixels"}),
     ("KID on the select split, by which weights are chosen", {"select_kid": "KID"}),
 )
 """Title, and column -> what it is called; columns that are not here get a chart each, under their own names."""
