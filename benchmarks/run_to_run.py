@@ -1,9 +1,12 @@
-"""How far reruns of a training lie apart: trains and evaluates with other seeds and threads; docs/tolerances.json.
+"""How far reruns lie apart, for docs/tolerances.json: the snapshot evaluated elsewhere, then whole trainings.
 
     python benchmarks/run_to_run.py                              # seeds 0, 1, 2 with two threads, seed 0 with one
+    python benchmarks/run_to_run.py --runs                       # the evaluations alone: minutes
     python benchmarks/run_to_run.py --runs 0:2 1:2 2:2 --kimg 1 --out build/tolerances.json
 
-Needs a result (`make repro`): images, pairs, captions and the matcher of this tree are used as they are. Each run
+Needs a result (`make repro`): images, pairs, captions, the matcher and, for the evaluations, the snapshot of this tree
+are used as they are. First the snapshot is evaluated with other numbers of threads and as on a processor without
+AVX-512 (INSTRUCTIONS), and the table `evaluation` is written; then the trainings, and `training` is written. Each run
 is a directory in build/run-to-run/ with parameters of its own; one that has ended is not made again, so a stopped
 benchmark goes on. A run takes what train and evaluate take.
 """
@@ -28,6 +31,17 @@ from textgan.errors import UserError, program
 from textgan.files import fingerprint, write_bytes, write_json
 
 RUNS = ("0:2", "1:2", "2:2", "0:1")
+EVALUATIONS = ("2:native", "1:native", "4:native", "2:avx2")
+INSTRUCTIONS: dict[str, dict[str, str]] = {
+    "native": {},
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+    },
+}
+"""What has the libraries round as on a processor that has no more; onnxruntime has no such switch."""
 PLACE = Path("build/run-to-run")
 
 
@@ -35,12 +49,15 @@ def main() -> None:
     """Make the runs, write the file, print each metric's values and tolerance."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", help="default: the first of params.yaml")
-    parser.add_argument("--runs", nargs="+", default=RUNS, metavar="SEED:THREADS")
-    parser.add_argument("--kimg", type=float, help="a shorter training, to try this program")
+    parser.add_argument("--runs", nargs="*", default=RUNS, metavar="SEED:THREADS", help="trainings")
+    parser.add_argument("--evaluations", nargs="*", default=EVALUATIONS, metavar="THREADS:INSTRUCTIONS")
+    parser.add_argument("--kimg", type=float, help="a shorter training, to try this program; no evaluations")
     parser.add_argument("--out", type=Path, default=tolerances.PLACE)
     args = parser.parse_args()
     if args.kimg is not None and args.out == tolerances.PLACE:
         raise UserError("run_to_run: --kimg is for trying; name another file with --out")
+    trainings = [seed_and_threads(text) for text in args.runs]
+    evaluations = [] if args.kimg is not None else [threads_and_instructions(text) for text in args.evaluations]
     loaded = params.load()
     dataset = args.dataset or sorted(loaded.datasets)[0]
     if dataset not in loaded.datasets:
@@ -49,44 +66,91 @@ def main() -> None:
     training = value["datasets"][dataset]["train"]
     if args.kimg is not None:
         training["total_kimg"] = args.kimg
-    runs = []
-    for text in args.runs:
-        seed, _, threads = text.partition(":")
-        if not (seed.isdigit() and threads.isdigit()):
-            raise UserError(f"--runs {text!r}: it must be SEED:THREADS, e.g. 1:2")
-        training["seed"] = int(seed)
-        runs.append({"seed": int(seed), "threads": int(threads), "metrics": one_run(value, dataset, int(threads))})
-    known = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
-    part = tolerances.section(runs, training["total_kimg"])
-    known.setdefault(loaded.preset, {})[dataset] = part
-    write_json(args.out, known)
+    if evaluations:
+        found = [{**run, "metrics": one_evaluation(value, dataset, **run)} for run in evaluations]
+        part = tolerances.section(tolerances.EVALUATION, found, training["total_kimg"])
+        keep(args.out, loaded.preset, dataset, tolerances.EVALUATION, part | {"snapshot": snapshot_of(dataset)})
+    if trainings:
+        found = []
+        for run in trainings:
+            training["seed"] = run["seed"]
+            found.append({**run, "metrics": one_run(value, dataset, run["threads"])})
+        part = tolerances.section(tolerances.TRAINING, found, training["total_kimg"])
+        keep(args.out, loaded.preset, dataset, tolerances.TRAINING, part)
+
+
+def keep(out: Path, preset: str, dataset: str, table: str, part: dict[str, Any]) -> None:
+    """Put one table into the file, beside what it has, and print it."""
+    known = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    known.setdefault(preset, {}).setdefault(dataset, {})[table] = part
+    write_json(out, known)
     for name, tolerance in part["tolerance"].items():
         print(f"{name:<48} {tolerance:9.4g}   {'  '.join(f'{number:.4g}' for number in part['values'][name])}")
-    print(f"{len(runs)} runs: {args.out}")
+    print(f"{table}, {len(part['runs'])} runs: {out}")
+
+
+def seed_and_threads(text: str) -> dict[str, int]:
+    """`1:2` as a training. Raises UserError."""
+    seed, _, threads = text.partition(":")
+    if not (seed.isdigit() and threads.isdigit()):
+        raise UserError(f"--runs {text!r}: it must be SEED:THREADS, e.g. 1:2")
+    return {"seed": int(seed), "threads": int(threads)}
+
+
+def threads_and_instructions(text: str) -> dict[str, Any]:
+    """`2:avx2` as an evaluation. Raises UserError."""
+    threads, _, instructions = text.partition(":")
+    if not threads.isdigit() or instructions not in INSTRUCTIONS:
+        raise UserError(f"--evaluations {text!r}: it must be THREADS:{{{','.join(INSTRUCTIONS)}}}, e.g. 2:avx2")
+    return {"threads": int(threads), "instructions": instructions}
+
+
+def snapshot_of(dataset: str) -> str:
+    """The sha256 of this tree's weights. Raises UserError where there are none."""
+    path = Path("models") / dataset / "snapshot.json"
+    if not path.exists():
+        raise UserError(f"{path}: no such file; `make repro` or `dvc pull` brings it")
+    return str(json.loads(path.read_text(encoding="utf-8"))["weights_sha256"])
 
 
 def one_run(value: dict[str, Any], dataset: str, threads: int) -> dict[str, Any]:
     """Metrics of one training of these parameters; from its directory where it has ended before."""
-    root = Path.cwd()
-    data = fingerprint({name: (root / "data" / name / dataset).stat().st_mtime_ns for name in ("images", "pairs")})
-    place = PLACE / fingerprint([value, dataset, threads, data])[:16]
-    result = place / "data" / "evaluation" / dataset / "metrics.json"
-    if not result.exists():
-        for name in ("images", "pairs", "captions"):
-            link(root / "data" / name, place / "data" / name)
-        link(root / "models" / f"{dataset}-matcher", place / "models" / f"{dataset}-matcher")
-        write_bytes(place / "params.yaml", yaml.safe_dump(value, sort_keys=False).encode())
+    place, metrics = prepared(value, dataset, [threads])
+    if not metrics.exists():
         seed = value["datasets"][dataset]["train"]["seed"]
         print(f"run of seed {seed} with {threads} threads in {place}", flush=True)
         for stage in ("train", "evaluate"):
-            run_stage(stage, dataset, place, threads)
-    return dict(json.loads(result.read_text(encoding="utf-8"))["metrics"])
+            run_stage(stage, dataset, place, {"TEXTGAN_THREADS": str(threads)})
+    return dict(json.loads(metrics.read_text(encoding="utf-8"))["metrics"])
 
 
-def run_stage(stage: str, dataset: str, place: Path, threads: int) -> None:
+def one_evaluation(value: dict[str, Any], dataset: str, threads: int, instructions: str) -> dict[str, Any]:
+    """Metrics of this tree's snapshot, measured so; from its directory where it has ended before."""
+    place, metrics = prepared(value, dataset, [threads, instructions, snapshot_of(dataset)])
+    if not metrics.exists():
+        link(Path.cwd() / "models" / dataset, place / "models" / dataset)
+        print(f"evaluation with {threads} threads, instructions {instructions} in {place}", flush=True)
+        own = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        run_stage("evaluate", dataset, place, own | INSTRUCTIONS[instructions])
+    return dict(json.loads(metrics.read_text(encoding="utf-8"))["metrics"])
+
+
+def prepared(value: dict[str, Any], dataset: str, identity: list[Any]) -> tuple[Path, Path]:
+    """The directory of a run, with parameters and links to what it only reads; and where its metrics will be."""
+    root = Path.cwd()
+    data = fingerprint({name: (root / "data" / name / dataset).stat().st_mtime_ns for name in ("images", "pairs")})
+    place = PLACE / fingerprint([value, dataset, *identity, data])[:16]
+    for name in ("images", "pairs", "captions"):
+        link(root / "data" / name, place / "data" / name)
+    link(root / "models" / f"{dataset}-matcher", place / "models" / f"{dataset}-matcher")
+    write_bytes(place / "params.yaml", yaml.safe_dump(value, sort_keys=False).encode())
+    return place, place / "data" / "evaluation" / dataset / "metrics.json"
+
+
+def run_stage(stage: str, dataset: str, place: Path, own: dict[str, str]) -> None:
     """`python -m textgan.STAGE D` there, with the code of the present tree. Raises UserError where it fails."""
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONHASHSEED": "0", "TEXTGAN_THREADS": str(threads)}
-    environment.pop("OMP_NUM_THREADS", None)
+    plain = {key: text for key, text in os.environ.items() if key not in ("OMP_NUM_THREADS", "TEXTGAN_THREADS")}
+    environment = {**plain, "PYTHONPATH": str(Path.cwd()), "PYTHONHASHSEED": "0", **own}
     code = subprocess.run([sys.executable, "-m", f"textgan.{stage}", dataset], cwd=place, env=environment).returncode
     if code:
         raise UserError(f"{place}: {stage} failed (exit {code}); the same command again goes on there")

@@ -80,13 +80,16 @@ def worktree(sha: str, keep: Path | None) -> Iterator[Path]:
     place = (keep or STATE / "reproduce" / f"{sha[:12]}-{os.getpid()}").resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned()
-    added = _git("worktree", "add", "--detach", str(place), sha)
-    if added.returncode != 0:
-        raise UserError(f"git worktree add {place}: {added.stderr.strip()}")
+    whole = False
     try:
+        # no hook of the user's runs: one that fails would leave a worktree that nobody wanted
+        added = _git("-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(place), sha)
+        if added.returncode != 0:
+            raise NotVerifiable(f"git worktree add {place}: {' '.join(added.stderr.split())[-300:]}")
+        whole = True
         yield place
     finally:
-        if keep is None:
+        if keep is None or not whole:
             _git("worktree", "remove", "--force", str(place))
             shutil.rmtree(place, ignore_errors=True)
 

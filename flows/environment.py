@@ -26,8 +26,10 @@ for name in sys.argv[1:]:
         found[name] = "absent"
 print(json.dumps({"python": sys.version.split()[0], **found}))
 """
-MAY_CHANGE_FLOATS = ("cpu", "gpu", "device", "threads", "python", *PACKAGES)
-"""Where one of these differs, sums may be rounded otherwise."""
+MAY_CHANGE_FLOATS = ("cpu", "cores", "instructions", "gpu", "device", "threads", "python", *PACKAGES)
+"""Where one of these differs, sums may be rounded otherwise. Cores: evaluation takes as many threads as there are."""
+INSTRUCTIONS = ("avx512f", "avx2", "avx", "sse4_2", "asimd")
+"""Of a processor, as /proc/cpuinfo names them, the widest first: libraries choose their code by these."""
 
 
 def present(python: Path = Path(sys.executable)) -> dict[str, str]:
@@ -39,6 +41,7 @@ def present(python: Path = Path(sys.executable)) -> dict[str, str]:
     return {
         "cpu": cpu_model(),
         "cores": str(cores),
+        "instructions": _instructions(),
         "gpu": _gpus(),
         "device": os.environ.get("TEXTGAN_DEVICE") or "as found",
         "threads": ", ".join(threads) or "each stage's own default",
@@ -55,6 +58,15 @@ def cpu_model() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _instructions() -> str:
+    """The widest vector instructions of the processor: some virtual machines give every processor one name."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        words = set()
+    return next((name for name in INSTRUCTIONS if name in words), "unknown")
 
 
 def record(seconds: dict[str, float]) -> None:

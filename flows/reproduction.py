@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import commit, cost, environment, guard, history, recorded, restoring, tolerances
+from flows import commit, cost, environment, excuses, guard, history, recorded, restoring, tolerances
 from flows import dvc_program as dvc
 from flows.recorded import NotVerifiable
 from flows.remote import Remote
@@ -19,9 +19,6 @@ from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, V
 from textgan.errors import UserError
 from textgan.files import STATE
 
-FLOATS = ("captions", "train", "matcher", "evaluate", "report")
-"""Stages whose floats another processor may round otherwise, as it may the sentence vectors of pairs with embeddings;
-all others have the same bytes on every machine."""
 OUT_LACKS = re.compile(r"output '.+' does not exist")
 """DVC's words where a stage's command ended with 0."""
 RESTORED_NUMBER = "not measured again"
@@ -51,14 +48,16 @@ class Reproduction:
         self.metrics = {name: recorded.read_metrics(tree / "metrics" / f"{name}.json") for name in self.datasets}
         self.recorded, self.seconds = environment.recorded(tree)
         self.present = environment.present(self.python)
+        self.unlike = environment.unlike(self.recorded, self.present)
         self.tolerances = {name: self._tolerances(name) for name in self.datasets}
+        self.held: dict[str, str] = {}
 
     def run(self, verdict: Verdict) -> None:
         """Fill the verdict in."""
         self._state_cost(verdict.mode)
         print(environment.table(self.recorded, self.present), flush=True)
         verdict.environment = {"recorded": self.recorded, "present": self.present}
-        verdict.tolerances = {name: found.source for name, found in self.tolerances.items()}
+        verdict.tolerances = self.held
         if self.remote is None:
             self._rerun_all(verdict)
         else:
@@ -90,31 +89,47 @@ class Reproduction:
 
     def _measured_again(self, dataset: str) -> list[Row]:
         """The snapshot evaluated again, against the numbers that the commit holds."""
+        self._remove_outs([f"evaluate@{dataset}"])
         rerun = self._dvc("repro", "--single-item", "--force", "--no-run-cache", f"evaluate@{dataset}")
         if rerun.code != 0:
             return [_failed(f"{dataset}:*", f"evaluate@{dataset}", rerun)]
-        return self._compared_metrics(dataset)
+        rows = self._compared_metrics(dataset, trained_alike=True)
+        agree = all(row.verdict != DIFFERENT for row in rows)
+        return [*rows, self._evaluated_files(dataset, agree)] if rows else []
+
+    def _evaluated_files(self, dataset: str, numbers_agree: bool) -> Row:
+        """All that the evaluation has written now, against the hash that dvc.lock records."""
+        row = self._compared(f"evaluate@{dataset}", IDENTICAL)
+        word, why = row.verdict, row.detail
+        if word == DIFFERENT and self.unlike and numbers_agree:
+            word, why = CLOSE, f"{excuses.OTHER_BYTES}{self.unlike[0]})"
+        return Row(f"{dataset}: files of evaluate", word, why)
 
     def _only_restored(self, dataset: str) -> list[Row]:
         """Numbers of the commit's own file against those of the restored evaluation; nothing is measured."""
         rows = compare_metrics(dataset, self.metrics[dataset], self._measured(dataset), {})
         return [Row(row.name, RESTORED, RESTORED_NUMBER) if row.verdict == IDENTICAL else row for row in rows]
 
-    def _compared_metrics(self, dataset: str) -> list[Row]:
+    def _compared_metrics(self, dataset: str, trained_alike: bool) -> list[Row]:
         want, got = self.metrics[dataset], self._measured(dataset)
-        return compare_metrics(dataset, want, got, self.tolerances[dataset].metrics)
+        found = tolerances.holding(self.tolerances[dataset], self.unlike, trained_alike)
+        self.held[dataset] = found.source
+        return compare_metrics(dataset, want, got, found.metrics)
 
     def _rerun_all(self, verdict: Verdict) -> None:
         """Every stage again: no remote, an empty cache, forced, no run cache."""
         from flows import exports
 
-        places = exports.places_of(self.params)
+        try:
+            places = exports.places_of(self.params)
+        except UserError as error:  # an export that this machine does not have says nothing of the commit
+            raise NotVerifiable(f"its exports cannot be had: {error}") from None
         exports.link_in(self.tree, places)
         verdict.stages += [row for row in self._export_rows(places) if row.verdict != IDENTICAL]
         verdict.stages += [Row(name, DIFFERENT, why) for name, why in self._other_params().items()]
         if verdict.stages:
             return
-        self._remove_outs()
+        self._remove_outs(self.stages)
         rerun = self._dvc("repro", "--force", "--no-run-cache", *self.stages)
         verdict.stages += [self._compared(name, IDENTICAL) for name in self.stages if name in self.ran]
         verdict.metrics += [row for name in self.datasets for row in self._evaluated(name, self._metrics_of_run)]
@@ -142,26 +157,19 @@ class Reproduction:
         """Its numbers, where its evaluation has run: those of a run that did not come so far are not different."""
         if f"evaluate@{dataset}" not in self.ran:
             return [Row(f"{dataset}:*", UNKNOWN, f"evaluate@{dataset} did not run through")]
-        return self._compared_metrics(dataset)
+        read = {dep["path"] for dep in self.lock[f"evaluate@{dataset}"].get("deps", [])}
+        makers = [name for name in self.stages if read & {out["path"] for out in self.lock[name].get("outs", [])}]
+        alike = all(self._compared(name, IDENTICAL).verdict == IDENTICAL for name in makers)
+        return self._compared_metrics(dataset, trained_alike=alike)
 
     def _excused(self, verdict: Verdict) -> list[Row]:
         """Other bytes of floats on another machine, where every metric is within its tolerance."""
-        unlike = environment.unlike(self.recorded, self.present)
-        if not unlike or not verdict.metrics or any(row.verdict == DIFFERENT for row in verdict.metrics):
+        if not self.unlike or not verdict.metrics or any(row.verdict == DIFFERENT for row in verdict.metrics):
             return verdict.stages
         other = {row.name for row in verdict.stages if row.verdict == DIFFERENT}
-        pairs = {
-            name: recorded.mapping(recorded.mapping(self.params["datasets"], name), "pairs") for name in self.datasets
-        }
-        embedded = {f"pairs@{name}" for name, keys in pairs.items() if keys.get("embeddings")}
-        excused = {name for name in other if name.partition("@")[0] in FLOATS or name in embedded}
-        before: set[str] = set()
-        while excused != before:  # what reads other bytes makes other bytes
-            before = set(excused)
-            made = {out["path"] for name in excused for out in self.lock[name].get("outs", [])}
-            excused |= {name for name in other if made & {dep["path"] for dep in self.lock[name].get("deps", [])}}
-        why = f"other bytes on another machine (recorded / here: {unlike[0]}), every metric within its tolerance"
-        return [Row(row.name, CLOSE, why) if row.name in excused else row for row in verdict.stages]
+        names = excuses.excused(other, self.lock, self.params, self.datasets)
+        why = f"{excuses.OTHER_BYTES}{self.unlike[0]}), every metric within its tolerance"
+        return [Row(row.name, CLOSE, why) if row.name in names else row for row in verdict.stages]
 
     def _restored_rows(self, pulled: dvc.Run) -> list[Row]:
         """Each stage's outs hashed again, by our own code, against dvc.lock."""
@@ -175,9 +183,9 @@ class Reproduction:
             return [*rows, Row("dvc pull", UNKNOWN, reason)]
         return [Row(row.name, UNKNOWN, reason) if row.verdict == DIFFERENT else row for row in rows]
 
-    def _remove_outs(self) -> None:
-        """What git holds of the outs (metrics) goes: what is compared afterwards has been made by the stages."""
-        for name in self.stages:
+    def _remove_outs(self, names: list[str]) -> None:
+        """What git or the storage gave of the outs goes: what is compared afterwards has been made by the stages."""
+        for name in names:
             for out in self.lock[name].get("outs", []):
                 path = self.tree / out["path"]
                 if path.is_dir() and not path.is_symlink():
@@ -257,7 +265,7 @@ class Reproduction:
                     return recorded.read_metrics(path)
         return {}
 
-    def _tolerances(self, dataset: str) -> Tolerances:
+    def _tolerances(self, dataset: str) -> dict[str, Tolerances]:
         kimg = recorded.mapping(recorded.mapping(self.params["datasets"], dataset), "train").get("total_kimg")
         return tolerances.load(str(self.params.get("preset", "")), dataset, kimg)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import commit, storage
+from flows import commit, environment, storage
 from flows.reproduction import Reproduction
 from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
@@ -170,7 +170,7 @@ def reproduction(tmp_path: Path) -> Reproduction:
         "evaluate@d": {"deps": [{"path": "models/d"}], "outs": [{"path": "data/evaluation/d", "md5": "2.dir"}]},
         "page": {"deps": [{"path": "data/evaluation/d"}], "outs": []},
     }
-    made.recorded, made.present = {"cpu": "one"}, {"cpu": "another"}
+    made.unlike, made.held = ["cpu one / another"], {}
     made.params = {"datasets": {"d": {"pairs": {"embeddings": None}}}}
     return made
 
@@ -182,8 +182,8 @@ def test_metrics_are_those_of_the_evaluation_and_not_of_the_committed_file(repro
         (reproduction.tree / place).write_text(json.dumps({"metrics": {"kid": value}}))
     assert reproduction._measured("d") == {"kid": 2.0}
     reproduction.metrics = {"d": {"kid": 1.0}}
-    reproduction.tolerances = {"d": Tolerances("", {"kid": 0.5})}
-    [row] = reproduction._compared_metrics("d")
+    reproduction.tolerances = {"d": {"evaluation": Tolerances("", {"kid": 0.5}), "training": Tolerances("", {})}}
+    [row] = reproduction._compared_metrics("d", trained_alike=True)
     assert row.verdict == DIFFERENT and "commit 1, now 2, tolerance 0.5" in row.detail
 
 
@@ -200,7 +200,7 @@ def test_other_bytes_are_excused_only_on_another_machine_within_tolerance(
     reproduction, metric, present, images, expected
 ):
     """And never those of a stage that has no floats: images are the same everywhere."""
-    reproduction.present = {"cpu": present}
+    reproduction.unlike = environment.unlike({"cpu": "one"}, {"cpu": present})
     words = [images, DIFFERENT, DIFFERENT, DIFFERENT]
     rows = [Row(name, word) for name, word in zip(reproduction.lock, words, strict=True)]
     verdict = Verdict("0" * 40, "from raw", rows, [Row("d:kid", metric)])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import environment, recorded, remote, storage
+from flows import commit, environment, recorded, remote, storage, tolerances
 from flows.reproduction import FROZEN, UNLISTED
-from flows.verdict import DIFFERENT, IDENTICAL, UNKNOWN, compare_metrics
+from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, UNKNOWN, compare_metrics
 from tests import tiny_repository as tiny
 from tests.tiny_repository import textgan
 
@@ -227,6 +228,98 @@ def test_an_edited_metric_is_different_however_it_is_verified(repository):
 
 
 @pytest.mark.slow
+def test_tolerances_excuse_no_edited_number_on_the_recorded_machine(repository):
+    """However far apart trainings were seen to lie: the same snapshot on the same machine has the same numbers."""
+    place, sha = repository
+    value = json.loads(tiny.git(place, "show", f"{sha}:metrics/one.json"))
+    value["metrics"]["score"] += 3
+    nicer, lock = json.dumps(value), lock_of(place, sha)
+    lock["stages"]["evaluate@one"]["outs"][0] |= {"md5": hashlib.md5(nicer.encode()).hexdigest(), "size": len(nicer)}
+    wide = {"total_kimg": tiny.params()["datasets"]["one"]["train"]["total_kimg"], "tolerance": {"score": 5.0}}
+    wide["runs"] = [{"seed": seed} for seed in range(3)]
+    tables = {name: dict.fromkeys(("training", "evaluation"), wide) for name in ("one", "two")}
+    forgery = {"metrics/one.json": nicer, "dvc.lock": yaml.safe_dump(lock)}
+    machine = json.loads((place / environment.RECORD).read_text(encoding="utf-8"))
+    machine["environment"]["cpu"] = "abacus"
+    (place / tolerances.PLACE).parent.mkdir()
+    (place / tolerances.PLACE).write_text(json.dumps({"tiny": tables}))
+    try:
+        made = forged(place, sha, forgery)
+        for options in ([], ["--from-raw"]):
+            done = textgan(place, "reproduce", made, *options)
+            assert done.returncode == 1, done.stdout + done.stderr
+            word, why = rows_of(place, made)["one:score"]
+            assert word == DIFFERENT and why.endswith("tolerance 0"), why
+            assert tolerances.ALIKE in done.stdout
+        made = forged(place, sha, {**forgery, str(environment.RECORD): json.dumps(machine)})
+        done = textgan(place, "reproduce", made)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert rows_of(place, made)["one:score"][0] == rows_of(place, made)["one: files of evaluate"][0] == CLOSE
+        assert rows_of(place, made)["two: files of evaluate"][0] == IDENTICAL
+    finally:
+        shutil.rmtree((place / tolerances.PLACE).parent)
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_measures_nothing_is_not_compared_with_itself(repository):
+    """The restored numbers are gone before the stage runs, though dvc.yaml would keep them."""
+    place, sha = repository
+    graph, lock = tiny.git(place, "show", f"{sha}:dvc.yaml"), lock_of(place, sha)
+    idle = graph.replace("work.py metrics/${key}.json out/middle-${key}", "--version")
+    idle = idle.replace("            cache: false", "            cache: false\n            persist: true")
+    for name in ("one", "two"):
+        lock["stages"][f"evaluate@{name}"]["cmd"] = "python --version"
+    made = forged(place, sha, {"dvc.yaml": idle, "dvc.lock": yaml.safe_dump(lock)})
+    done = textgan(place, "reproduce", made)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "one:score" not in rows_of(place, made)
+
+
+@pytest.mark.slow
+def test_a_hook_of_the_users_does_not_run_and_leaves_no_worktree(repository):
+    """`git worktree add` would run it, and `dvc install` puts one there."""
+    place, sha = repository
+    hook = place / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch hooked\nexit 1\n")
+    hook.chmod(0o700)
+    try:
+        done = textgan(place, "reproduce", sha, "--verify", "hashes")
+    finally:
+        hook.unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(tiny.git(place, "worktree", "list").splitlines()) == 1
+
+
+def test_an_export_that_this_machine_lacks_is_a_verdict(tiny_repository, monkeypatch):
+    """From raw, of a dataset that is not drawn: not verifiable, and the reason stands in verdict.json."""
+    monkeypatch.delenv("TEXTGAN_LSUN_ROOT", raising=False)
+    value = tiny.params()
+    value["draw"].pop("two")
+    (tiny_repository / "params.yaml").write_text(yaml.safe_dump(value))
+    (tiny_repository / "dvc.yaml").write_text(tiny.DVC_YAML.replace("draw.${key}.seed", "preset"))
+    stage = {"cmd": "true", "outs": [{"path": "out/first-one", "md5": "0" * 32}]}
+    (tiny_repository / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"first@one": stage}}))
+    sha = tiny.commit(tiny_repository, "of exports")
+    done = textgan(tiny_repository, "reproduce", sha, "--from-raw")
+    assert done.returncode == 2, done.stdout + done.stderr
+    word, why = rows_of(tiny_repository, sha)[sha[:12]]
+    assert word == UNKNOWN and "its exports cannot be had" in why and "which this machine does not know" in why
+
+
+def test_a_worktree_that_cannot_be_made_is_a_verdict_and_leaves_nothing(tiny_repository):
+    """A file whose filter fails stops the checkout in the middle."""
+    (tiny_repository / ".gitattributes").write_text("work.py filter=broken\n")
+    sha = tiny.commit(tiny_repository, "filtered")
+    tiny.git(tiny_repository, "config", "filter.broken.smudge", "false")
+    tiny.git(tiny_repository, "config", "filter.broken.required", "true")
+    with pytest.raises(recorded.NotVerifiable, match="git worktree add"), commit.worktree(sha, None):
+        raise AssertionError
+    assert len(tiny.git(tiny_repository, "worktree", "list").splitlines()) == 1
+    assert list((storage.STATE / "reproduce").iterdir()) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "why"),
     [
@@ -324,8 +417,6 @@ def test_an_ambiguous_hash_is_said_with_what_it_may_be(tiny_repository):
 
 
 def test_git_replace_does_not_change_what_a_hash_names(tiny_repository):
-    from flows import commit
-
     sha = tiny.git(tiny_repository, "rev-parse", "HEAD")
     other = forged(tiny_repository, sha, {"work.py": "print('other')\n"})
     tiny.git(tiny_repository, "replace", sha, other)

@@ -25,19 +25,23 @@ def benchmark(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.chdir(tmp_path)
     shutil.copy(REPOSITORY / "presets" / "sample.yaml", "params.yaml")
-    for name in ("data/images/catcar", "data/pairs/catcar", "data/captions/catcar", "models/catcar-matcher"):
-        Path(name).mkdir(parents=True)
-    ran: list[tuple[str, int]] = []
+    for name in ("data/images", "data/pairs", "data/captions", "models"):
+        (Path(name) / "catcar").mkdir(parents=True)
+    Path("models/catcar-matcher").mkdir()
+    Path("models/catcar/snapshot.json").write_text('{"weights_sha256": "abc"}')
+    ran: list[tuple[str, str]] = []
 
-    def run_stage(stage: str, dataset: str, place: Path, threads: int) -> None:
-        ran.append((stage, threads))
+    def run_stage(stage: str, dataset: str, place: Path, own: dict[str, str]) -> None:
+        threads = own.get("TEXTGAN_THREADS") or own["OMP_NUM_THREADS"]
+        ran.append((stage, threads + (":avx2" if own.get("ATEN_CPU_CAPABILITY") == "avx2" else "")))
         seed = yaml.safe_load((place / "params.yaml").read_text())["datasets"][dataset]["train"]["seed"]
         assert (place / "data" / "images" / dataset).is_dir()
         assert (place / "models" / f"{dataset}-matcher").is_dir()
         out = place / "data" / "evaluation" / dataset
         if stage == "evaluate":
             out.mkdir(parents=True)
-            (out / "metrics.json").write_text(json.dumps({"metrics": {"kid": 0.1 * seed + 0.01 * threads}}))
+            value = 0.1 * seed + 0.01 * int(threads) if "TEXTGAN_THREADS" in own else 0.001 * int(threads)
+            (out / "metrics.json").write_text(json.dumps({"metrics": {"kid": value}}))
 
     monkeypatch.setattr(module, "run_stage", run_stage)
     module.ran = ran
@@ -48,10 +52,26 @@ def test_each_run_is_made_once_and_the_file_serves_the_verdict(benchmark, monkey
     monkeypatch.setattr(sys, "argv", ["run_to_run"])
     benchmark.main()
     benchmark.main()
-    assert benchmark.ran == [(stage, threads) for threads in (2, 2, 2, 1) for stage in ("train", "evaluate")]
+    again = [("evaluate", threads) for threads in ("2", "1", "4", "2:avx2")]
+    assert benchmark.ran == again + [(stage, threads) for threads in "2221" for stage in ("train", "evaluate")]
     kimg = yaml.safe_load(Path("params.yaml").read_text())["datasets"]["catcar"]["train"]["total_kimg"]
     found = tolerances.load("sample", "catcar", kimg)
-    assert found.metrics == pytest.approx({"kid": 0.21})
+    assert found["training"].metrics == pytest.approx({"kid": 0.21})
+    assert found["evaluation"].metrics == pytest.approx({"kid": 0.003})
+    kept = json.loads(tolerances.PLACE.read_text())["sample"]["catcar"]
+    assert kept["evaluation"]["snapshot"] == "abc"
+
+
+def test_the_evaluations_alone_leave_the_trainings_as_they_were(benchmark, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_to_run"])
+    benchmark.main()
+    before = json.loads(tolerances.PLACE.read_text())["sample"]["catcar"]["training"]
+    monkeypatch.setattr(sys, "argv", ["run_to_run", "--runs"])
+    Path("models/catcar/snapshot.json").write_text('{"weights_sha256": "another"}')
+    benchmark.main()
+    assert benchmark.ran[-4:] == benchmark.ran[:4]
+    kept = json.loads(tolerances.PLACE.read_text())["sample"]["catcar"]
+    assert kept["training"] == before and kept["evaluation"]["snapshot"] == "another"
 
 
 def test_a_trial_does_not_become_the_kept_file(benchmark, monkeypatch):
