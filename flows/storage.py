@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from flows import seaweed
-from flows.remote import Remote, load_remote, probe, read_identity, save_remote, write_dvc_config, write_identity
+from flows import attaching, seaweed
+from flows.remote import (
+    RECORD,
+    Remote,
+    load_remote,
+    probe,
+    read_identity,
+    save_remote,
+    write_dvc_config,
+    write_identity,
+)
 from textgan.errors import UserError
 from textgan.files import STATE
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 PLACE = STATE / "storage"
+OWN = "own.json"
+"""In PLACE: the remote of this clone's own server, while another one is attached."""
 
 
 def ensure_started() -> Remote:
@@ -34,13 +44,13 @@ def ensure_started() -> Remote:
 
     Safe to call twice and from two processes. Raises UserError where no storage can be had.
     """
-    with _locked():
+    with _locked() as lock:
         remote = load_remote(PLACE)
         if remote is not None and remote.attached_to is not None:
             remote = _refreshed(remote)
             probe(remote, patience_seconds=5)
         else:
-            remote = seaweed.start(PLACE, remote)
+            remote = seaweed.start(PLACE, remote, (lock,))
         _check_identity(remote)
         save_remote(PLACE, remote)
         write_dvc_config(remote)
@@ -61,8 +71,8 @@ def status() -> None:
     if remote is None:
         raise UserError("storage: never started in this clone; `textgan storage start` starts it")
     probe(remote, patience_seconds=2)
-    if read_identity(remote) != remote.identity:
-        raise UserError(f"storage: {remote.endpoint} is another storage than the one recorded in {PLACE}/remote.json")
+    if remote.identity and read_identity(remote) != remote.identity:
+        raise UserError(f"storage: {remote.endpoint} is another storage than the one recorded in {PLACE}/{RECORD}")
     print(f"storage: {_describe(remote)}, ready")
 
 
@@ -75,9 +85,22 @@ def stop() -> None:
 
 @app.command()
 def reset(yes: Annotated[bool, typer.Option("--yes", help="Really delete what is stored.")] = False) -> None:
-    """Stop the embedded server and delete all that it stores, or forget an attached storage (which keeps its own)."""
+    """Forget an attached storage, which keeps its own; this clone's own, if it has one, is used again.
+
+    Where none is attached: stop this clone's own server and delete all that it stores.
+    """
     with _locked():
         remote = load_remote(PLACE)
+        if remote is not None and remote.attached_to:
+            own = load_remote(PLACE, OWN)
+            if own is None:
+                (PLACE / RECORD).unlink()
+            else:
+                os.replace(PLACE / OWN, PLACE / RECORD)
+            write_dvc_config(own)
+            back = "; this clone's own is back, `textgan storage start` starts it" if own else ""
+            print(f"storage: forgotten, {remote.attached_to}{back}")
+            return
         if not yes and (PLACE / "data").exists():
             raise UserError(f"storage reset: deletes {PLACE}/data for good; --yes confirms it")
         seaweed.stop(PLACE)
@@ -85,22 +108,30 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Really delete what is
             if child.name != "lock":
                 shutil.rmtree(child) if child.is_dir() else child.unlink()
         write_dvc_config(None)
-        print("storage: forgotten" if remote is not None and remote.attached_to else "storage: emptied")
+        print("storage: emptied")
 
 
 @app.command()
 def attach(
     where: Annotated[str, typer.Argument(help="Another clone's directory, or the URL of an S3 endpoint.")],
-    credentials: Annotated[Path | None, typer.Option(help="JSON with access_key and secret_key, for a URL.")] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(help="JSON with access_key, secret_key and, if temporary, session_token, for a URL."),
+    ] = None,
     url: Annotated[str, typer.Option(help="Bucket and prefix at a URL.")] = "",
-    region: Annotated[str, typer.Option(help="Region of the bucket.")] = "us-east-1",
+    region: Annotated[str, typer.Option(help="Region of the bucket at a URL; default us-east-1.")] = "",
 ) -> None:
-    """Use another clone's storage, or a production bucket, instead of an embedded server."""
+    """Use another clone's storage, or a production bucket, instead of an embedded server; `reset` ends that.
+
+    Without --credentials, keys are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
+    """
     with _locked():
         if seaweed.running(PLACE):
             raise UserError("storage attach: this clone's own server runs; `textgan storage stop` ends it first")
-        if where.startswith(("http://", "https://")):
-            remote = _remote_at(where, credentials, url, region)
+        if "://" in where:
+            remote = attaching.remote_at(where, credentials, url, region)
+        elif credentials or url or region:
+            raise UserError("storage attach: --url, --credentials, --region are for a URL; another clone has its own")
         else:
             remote = _remote_of(Path(where))
         probe(remote, patience_seconds=5)
@@ -108,6 +139,8 @@ def attach(
         if known is not None and known.attached_to == remote.attached_to:
             remote = remote.with_identity(known.identity)
         _check_identity(remote)
+        if known is not None and known.attached_to is None:
+            save_remote(PLACE, known, OWN)
         save_remote(PLACE, remote)
         write_dvc_config(remote)
         print(f"storage: {_describe(remote)}, ready")
@@ -171,40 +204,14 @@ def _remote_of(clone: Path) -> Remote:
     """The remote that another clone uses."""
     remote = load_remote(clone / PLACE)
     if remote is None:
-        raise UserError(f"storage attach: {clone} has no {PLACE}/remote.json; `textgan storage start` there makes it")
+        raise UserError(f"storage attach: {clone} has no {PLACE}/{RECORD}; `textgan storage start` there makes it")
     return remote if remote.attached_to else remote.with_attachment(str(clone.resolve()))
-
-
-def _remote_at(endpoint: str, credentials: Path | None, url: str, region: str) -> Remote:
-    """A remote from an endpoint and keys: a file's, or those of the environment."""
-    keys: Any = {
-        "access_key": os.environ.get("AWS_ACCESS_KEY_ID"),
-        "secret_key": os.environ.get("AWS_SECRET_ACCESS_KEY"),
-    }
-    source = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if credentials is not None:
-        source = str(credentials)
-        try:
-            keys = json.loads(credentials.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{credentials}: no such file; it must hold access_key and secret_key as JSON") from None
-        except ValueError as error:
-            raise UserError(f"{credentials}: not JSON: {error}") from None
-    for key in ("access_key", "secret_key"):
-        if not isinstance(keys, dict) or not isinstance(keys.get(key), str):
-            raise UserError(f"{source}: {key} is missing; it must be a text")
-    bucket, prefix = seaweed.BUCKET, seaweed.PREFIX
-    if url:
-        bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
-        if not url.startswith("s3://") or not bucket or not prefix:
-            raise UserError(f"storage attach: --url is {url!r}; it must be s3://BUCKET/PREFIX")
-    return Remote(endpoint.rstrip("/"), bucket, prefix, region, keys["access_key"], keys["secret_key"], "", endpoint)
 
 
 def _refreshed(remote: Remote) -> Remote:
     """The attached clone's present address: its ports may have changed since."""
     assert remote.attached_to is not None
-    if remote.attached_to.startswith(("http://", "https://")):
+    if "://" in remote.attached_to:
         return remote
     theirs = load_remote(Path(remote.attached_to) / PLACE)
     return remote if theirs is None else theirs.with_attachment(remote.attached_to).with_identity(remote.identity)
@@ -219,7 +226,7 @@ def _check_identity(remote: Remote) -> None:
         found = read_identity(remote)
     if remote.identity and found != remote.identity:
         raise UserError(
-            f"storage: {remote.endpoint} has identity {found or 'none'}, {PLACE}/remote.json says {remote.identity}; "
+            f"storage: {remote.endpoint} has identity {found or 'none'}, {PLACE}/{RECORD} says {remote.identity}; "
             "it is another clone's; `textgan storage reset` forgets the recorded one"
         )
     remote.identity = found
@@ -231,10 +238,10 @@ def _describe(remote: Remote) -> str:
 
 
 @contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """One storage command at a time in a clone; the kernel frees the lock of a killed one."""
+def _locked() -> Iterator[int]:
+    """One storage command at a time in a clone; the kernel frees the lock of a killed one. Yields its descriptor."""
     PLACE.mkdir(parents=True, exist_ok=True)
     PLACE.chmod(0o700)
     with open(PLACE / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()

@@ -9,13 +9,14 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from flows import remote, seaweed, storage
+from flows import attaching, daemon, remote, seaweed, storage
 from textgan.errors import UserError
 
 
@@ -69,6 +70,82 @@ def test_two_starts_at_once_make_one_server(tmp_path):
         assert len(servers) == 1
     finally:
         assert seaweed.stop(tmp_path / storage.PLACE)
+
+
+STARTER = """
+import sys, time
+from flows import daemon, storage
+wait = "import sys, time, os; time.sleep(float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+daemon.LAUNCH = (sys.executable, "-c", wait, sys.argv[1], *daemon.LAUNCH)
+storage.ensure_started()
+"""
+
+
+def servers_of(place: Path) -> list[psutil.Process]:
+    """Every server with its data below a directory, recorded or not."""
+    everybody = psutil.process_iter(["cmdline"])
+    return [one for one in everybody if f"-dir={place.resolve()}/" in " ".join(one.info["cmdline"] or ())]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_first_start_that_is_killed_at_any_moment_is_mended_by_the_next(tmp_path):
+    """Before the process has recorded itself, at its record, while the server comes up: then there is one server."""
+    moments = [("remote.json", 0.0, 0.0), ("remote.json", 0.3, 1.5), ("remote.json", 1.0, 1.5)]
+    moments += [("process.json", delay, 0.0) for delay in (0.0, 0.1, 0.8)]
+    for number, (awaited, delay, unrecorded) in enumerate(moments):
+        place = tmp_path / str(number)
+        (place / ".dvc").mkdir(parents=True)
+        starter = subprocess.Popen([sys.executable, "-c", STARTER, str(unrecorded)], cwd=place)
+        while not (place / storage.PLACE / awaited).exists():
+            assert starter.poll() is None
+            time.sleep(0.002)
+        time.sleep(delay)
+        starter.kill()
+        starter.wait()
+        try:
+            started = subprocess.run(
+                [sys.executable, "-m", "textgan.cli", "storage", "start"], cwd=place, capture_output=True, text=True
+            )
+            assert started.returncode == 0, (awaited, delay, unrecorded, started.stderr)
+            assert servers_of(place) == [seaweed.running(place / storage.PLACE)]
+        finally:
+            assert seaweed.stop(place / storage.PLACE)
+        assert servers_of(place) == []
+
+
+@pytest.mark.slow
+def test_a_process_of_ours_that_does_not_answer_is_ended_before_another_starts(tmp_path, monkeypatch):
+    """It would keep the data to itself. The next server has the keys and the objects of the first."""
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    try:
+        before = storage.ensure_started()
+        remote.client(before).put_object(Bucket="dvc", Key="kept", Body=b"kept")
+        assert seaweed.stop(storage.PLACE)
+        record = storage.PLACE / seaweed.RECORD
+        silent = daemon.spawn(record, ["/bin/sleep", "600"], tmp_path / "log", dict(os.environ), tmp_path)
+        monkeypatch.setattr(seaweed, "START_SECONDS", 1.0)
+        process = seaweed.running(storage.PLACE)
+        assert process is not None and process.pid == silent.pid
+        with pytest.raises(remote.Unanswered):
+            seaweed._when_ready(storage.PLACE, before, process)
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        (storage.PLACE / remote.RECORD).unlink()  # as a version before this one left it
+        after = storage.ensure_started()
+        assert silent.wait(10) is not None and after.identity == before.identity
+        assert remote.client(after).get_object(Bucket="dvc", Key="kept")["Body"].read() == b"kept"
+    finally:
+        seaweed.stop(storage.PLACE)
+
+
+def test_a_command_that_is_none_leaves_no_process(tmp_path):
+    """It ends, and its log says why."""
+    record = tmp_path / "process.json"
+    process = daemon.spawn(record, ["/no/such/program"], tmp_path / "log", dict(os.environ), tmp_path)
+    assert process.wait(10) != 0 and daemon.find(record) is None
+    assert "/no/such/program" in (tmp_path / "log").read_text() or "FileNotFoundError" in (tmp_path / "log").read_text()
 
 
 def test_ports_stay_unless_somebody_has_taken_one(tmp_path):
@@ -149,6 +226,87 @@ def test_a_second_clone_attaches_and_follows_the_address(first, tmp_path, monkey
     assert mine.attached_to == str(first)
     assert storage.ensure_started().identity == mine.identity
     assert mine.endpoint in Path(".dvc/config.local").read_text()
+
+
+def test_a_clones_own_storage_is_back_when_an_attached_one_is_forgotten(first, tmp_path, monkeypatch):
+    """Keys, identity and data: neither attaching, nor attaching again, nor `reset` costs them."""
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    own = remote.Remote("http://127.0.0.1:9", "dvc", "textgan", "us-east-1", "key", "own secret", "1" * 32, None)
+    remote.save_remote(storage.PLACE, own)
+    (storage.PLACE / "data").mkdir()
+    (storage.PLACE / "data" / "volume").write_text("mine")
+    for _ in range(2):
+        storage.attach(str(first))
+    assert known().attached_to == str(first)
+    storage.reset()
+    assert known() == own
+    assert "own secret" in remote.DVC_LOCAL.read_text()
+    assert (storage.PLACE / "data" / "volume").read_text() == "mine"
+    with pytest.raises(UserError, match="--yes"):
+        storage.reset()
+    storage.reset(yes=True)
+    assert remote.load_remote(storage.PLACE) is None and not (storage.PLACE / "data").exists()
+
+
+def test_forgetting_an_attached_storage_where_there_is_no_own(first, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage.attach(str(first))
+    storage.reset()
+    assert remote.load_remote(storage.PLACE) is None
+    assert "endpointurl" not in remote.DVC_LOCAL.read_text()
+
+
+@pytest.mark.parametrize("where", ["https://...", "http://", "https://host:port", "http://host:0", "ftp://host"])
+def test_a_url_that_is_none_is_one_line(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with pytest.raises(UserError, match="storage attach: .* http://HOST:PORT") as caught:
+        storage.attach(where)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["http://KEY:SECRET@127.0.0.1:9", "https://KEY:SECRET@...", "s3://KEY:SECRET@host"])
+def test_keys_in_a_url_are_refused_and_not_printed(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    for arguments in ({"where": where}, {"where": "http://127.0.0.1:9", "url": "s3://KEY:SECRET@bucket/prefix"}):
+        with pytest.raises(UserError) as caught:
+            storage.attach(**arguments)
+        assert "SECRET" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["url", "credentials", "region"])
+def test_what_is_for_a_url_is_refused_for_a_clone(first, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="are for a URL"):
+        storage.attach(str(first), **{option: Path("x") if option == "credentials" else "s3://dvc/x"})
+    assert remote.load_remote(storage.PLACE) is None
+
+
+def test_a_session_token_of_temporary_keys_goes_everywhere(tmp_path, monkeypatch):
+    """From the environment with the other keys, or from a file: to boto3, to DVC, and into no message."""
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    for name, value in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("SESSION_TOKEN", "temporary")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    found = attaching.remote_at("https://s3.example", None, "s3://bucket/prefix", "")
+    assert found.session_token == "temporary" and "temporary" not in repr(found)
+    assert remote.client(found)._request_signer._credentials.token == "temporary"
+    remote.write_dvc_config(found)
+    assert "session_token = temporary" in remote.DVC_LOCAL.read_text()
+    remote.save_remote(storage.PLACE, found)
+    assert known() == found
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"access_key": "a", "secret_key": "b"}))
+    without = attaching.remote_at("https://s3.example", keys, "", "")
+    assert without.session_token == ""
+    assert remote.client(without)._request_signer._credentials.token is None
+    remote.write_dvc_config(without)
+    assert "session_token =" not in remote.DVC_LOCAL.read_text()
+    keys.write_text(json.dumps({"access_key": "a", "secret_key": "b", "session_token": 3}))
+    with pytest.raises(UserError, match="session_token"):
+        attaching.remote_at("https://s3.example", keys, "", "")
 
 
 def test_another_clones_server_is_refused(first, tmp_path, monkeypatch):
