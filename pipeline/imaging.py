@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from pipeline import png, webp
 from pipeline.geometry import Placement
-from pipeline.headers import MALFORMED, UndecodableImage, check_pixels, detect, opened, read_orientation
+from pipeline.headers import MALFORMED, UndecodableImage, check_pixels, detect, jpeg_exif, opened, read_orientation
 
 _FATAL_JPEG = ("premature end", "bad huffman", "truncated", "unsupported", "not a jpeg", "bogus", "invalid")
 """libjpeg warnings that mean lost pixels; others (extra bytes before a marker) do not."""
@@ -25,20 +25,17 @@ _FATAL_JPEG = ("premature end", "bad huffman", "truncated", "unsupported", "not 
 def decode(encoded: bytes, max_pixels: int) -> np.ndarray:  # -> uint8 [H,W,3]
     """RGB pixels, upright. Raises UndecodableImage."""
     name = detect(encoded)
-    fast = _decode_jpeg if name == "jpeg" and b"Exif\0\0" not in encoded[:65536] else None
+    fast = _decode_jpeg if name == "jpeg" and not jpeg_exif(encoded) else None
     fast = _decode_webp if name == "webp" else fast
     pixels = fast(encoded, max_pixels) if fast else None
     if pixels is not None:
         return pixels
-    if not encoded:
-        raise UndecodableImage("empty", "the value has no bytes")
-    if name == "unknown":
-        raise UndecodableImage("unknown_format", f"starts with {encoded[:8]!r}")
-    with opened(encoded, name) as image:
-        check_pixels(*image.size, max_pixels)
+    with opened(encoded, name, max_pixels) as image:
         try:
-            orientation = read_orientation(image)
+            orientation = read_orientation(image, name, encoded)
             image.load()
+            if name == "png":
+                _scale_key(image, depth=encoded[24])
             return np.array(_upright(_to_rgb(image), orientation))  # a copy: torch wants it writable
         except MALFORMED as error:
             raise UndecodableImage("undecodable", f"{name}: {error}") from None
@@ -80,6 +77,15 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(transposes[orientation]) if orientation in transposes else image
 
 
+def _scale_key(image: Image.Image, depth: int) -> None:
+    """Pillow scales a PNG's pixels to 8 bits and leaves the colour that is transparent (tRNS) as the file has it."""
+    key = image.info.get("transparency")
+    if isinstance(key, int) and image.mode == "L" and depth < 8:
+        image.info["transparency"] = key * 255 // ((1 << depth) - 1)
+    elif isinstance(key, tuple) and depth == 16:
+        image.info["transparency"] = tuple(part >> 8 for part in key)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode as RGB: transparency on white, 16-bit scaled to 8, CMYK and grey converted."""
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -88,7 +94,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise UndecodableImage("undecodable", f"values from {values.min()} to {values.max()} have no known range")
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+        grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
+        grey[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
         raise UndecodableImage("undecodable", "floating-point pixels have no known range")
     if image.has_transparency_data:

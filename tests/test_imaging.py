@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +67,96 @@ def test_exif_orientation(orientation: int) -> None:
     assert imaging.decode(saved(stored, "JPEG", exif=exif, quality=95), LIMIT).shape == (32, 48, 3)
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_header_and_pixels_agree_on_turned_pictures(file_format: str) -> None:
+    """Each format that has EXIF is turned once, and the header says the size of what comes out."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = Image.fromarray(picture(48, 32))
+    options: dict[str, object] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(file_format, {})
+    encoded = saved(upright.transpose(Image.Transpose.ROTATE_90), file_format, exif=exif, **options)
+    header, pixels = read_header(encoded, LIMIT), imaging.decode(encoded, LIMIT)
+    assert (header.width, header.height) == (48, 32) and pixels.shape == (32, 48, 3)
+    assert psnr(pixels, np.asarray(upright)) > 25
+
+
+def with_segments(jpeg: bytes, *segments: bytes) -> bytes:
+    """A JPEG with further segments behind its first marker."""
+    return jpeg[:2] + b"".join(part[:2] + struct.pack(">H", len(part)) + part[2:] for part in segments) + jpeg[2:]
+
+
+def test_exif_is_found_wherever_it_stands() -> None:
+    """Behind 80 kB of other segments, and behind fill bytes: turned in the header and in the pixels; XMP turns none."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    jpeg = encode(picture(48, 32), "JPEG")
+    exif = b"\xff\xe1Exif\0\0" + turned.tobytes().removeprefix(b"Exif\0\0")
+    xmp = b'\xff\xe1http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>'
+    comment = b"\xff\xfeExif\0\0 is no EXIF here"
+    cases = {
+        "far": (with_segments(jpeg, b"\xff\xe2" + bytes(40_000), b"\xff\xed" + bytes(40_000), exif), (32, 48)),
+        "filled": (jpeg[:2] + b"\xff\xff" + with_segments(jpeg, exif)[2:], (32, 48)),
+        "xmp": (with_segments(jpeg, xmp), (48, 32)),
+        "comment": (with_segments(jpeg, comment), (48, 32)),
+    }
+    for name, (encoded, size) in cases.items():
+        header = read_header(encoded, LIMIT)
+        assert (header.width, header.height) == size, name
+        assert imaging.decode(encoded, LIMIT).shape[:2] == size[::-1], name
+
+
+def test_exif_of_a_png_is_found_before_and_behind_its_pixels() -> None:
+    """The eXIf chunk may stand anywhere; old ImageMagick wrote text."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = exif.tobytes().removeprefix(b"Exif\0\0")
+    plain = encode(picture(48, 32), "PNG")
+    text = b"Raw profile type exif\0\nexif\n%d\n%s" % (len(data), (b"Exif\0\0" + data).hex().encode())
+    first, last = 33, len(plain) - 12
+    for encoded in (
+        plain[:first] + chunk(b"eXIf", data) + plain[first:],
+        plain[:last] + chunk(b"eXIf", data) + plain[last:],
+        plain[:first] + chunk(b"tEXt", text) + plain[first:],
+    ):
+        header = read_header(encoded, LIMIT)
+        assert (header.width, header.height) == (32, 48)
+        assert imaging.decode(encoded, LIMIT).shape == (48, 32, 3)
+
+
+def bilevel_png(side: int) -> bytes:
+    """A whole PNG of side x side black pixels: some kilobytes, side * side bytes when Pillow decodes it."""
+    pixels = zlib.compress(bytes((1 + (side + 7) // 8) * side), 9)
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("side", "outcome"), [(20_000, "too_many_pixels"), (9_000, "9000x9000")])
+def test_reading_a_header_decodes_no_pixel(tmp_path: Path, side: int, outcome: str) -> None:
+    """A decodable PNG bomb, refused or just allowed: ingest's look at it takes no memory for its pixels."""
+    (tmp_path / "bomb.png").write_bytes(bilevel_png(side))
+    program = """
+import re, sys
+from pathlib import Path
+from pipeline import ingest, headers
+def peak():  # kB; getrusage would give the peak of the process that started this one
+    return int(re.search("VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+encoded = Path(sys.argv[1]).read_bytes()
+small = headers.read_header(Path(sys.argv[2]).read_bytes(), 100_000_000)
+before = peak()
+try:
+    header = headers.read_header(encoded, 100_000_000)
+    print(f"{header.width}x{header.height}")
+except headers.UndecodableImage as error:
+    print(error.reason)
+print(peak() - before)
+"""
+    (tmp_path / "small.png").write_bytes(bilevel_png(9))
+    command = [sys.executable, "-c", program, str(tmp_path / "bomb.png"), str(tmp_path / "small.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said, kilobytes = done.stdout.split()
+    assert said == outcome and int(kilobytes) < 20_000
+
+
 def test_modes_become_sensible_rgb() -> None:
     """16-bit, palette, grey, alpha, bilevel and CMYK pictures look like their 8-bit RGB."""
     grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (32, 1))
@@ -89,6 +182,27 @@ def test_transparency_is_white() -> None:
     palette = Image.fromarray(decoded).quantize(4)
     palette.info["transparency"] = palette.getpixel((7, 0))
     assert (imaging.decode(saved(palette, "PNG", transparency=palette.getpixel((7, 0))), LIMIT)[:, 4:] == 255).all()
+
+
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    """A PNG chunk."""
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+
+@pytest.mark.parametrize(("depth", "colour"), [(2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2)])
+def test_a_key_colour_is_white_at_every_depth(depth: int, colour: int) -> None:
+    """PNG's tRNS names one grey or one colour at the depth of the file: its pixels become white, no others."""
+    top = (1 << depth) - 1
+    values = [top // 3, top // 2 + 1] if colour == 0 else [top // 3, top // 2, 9, top // 4, 0, top]
+    samples = (values * 2)[: 4 if colour == 0 else 6]  # two pixels of RGB, four of grey
+    bits = "".join(f"{value:0{depth}b}" for value in samples)
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    channels = 1 if colour == 0 else 3
+    head = struct.pack(">IIBBBBB", len(samples) // channels, 1, depth, colour, 0, 0, 0)
+    key = struct.pack(f">{channels}H", *values[:channels])
+    parts = chunk(b"IHDR", head) + chunk(b"tRNS", key) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    pixels = imaging.decode(b"\x89PNG\r\n\x1a\n" + parts, LIMIT)[0]
+    assert (pixels[0] == 255).all() and not (pixels[1] == 255).all()
 
 
 def giant_png(width: int, height: int) -> bytes:
