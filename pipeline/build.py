@@ -95,12 +95,6 @@ def identity_name(request: Request) -> str:
     return fingerprint(identity(request))
 
 
-def refuse_foreign(out: Path) -> None:
-    """Refuse to replace a directory that no build made."""
-    if out.exists() and not (out / "manifest.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists and holds no image shards (no manifest.json); name another place or empty it")
-
-
 def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
     """Build `out`, going on where an earlier attempt in `work` ended; returns a line with the counts.
 
@@ -118,6 +112,8 @@ def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
             if request.params.duplicates == "perceptual":
                 selection = _without_similar(run, request, job, selection)
             shards = _build_rounds(run, request, job, selection, work)
+        if not keep:  # it may have come there since the build began
+            work_places.refuse_foreign(out)
         with publishing(out) as built:
             manifest = _publish(request, selection, shards, work, built)
         if keep and any((work / shard.name).stat().st_nlink > 1 for shard in shards):
@@ -127,6 +123,12 @@ def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
     rejected = ", ".join(f"{count} {reason}" for reason, count in manifest["rejected"].items())
     counts = f"{manifest['read']} read, {manifest['written']} written ({manifest['upscaled']} upscaled)"
     return f"images {request.dataset}: {counts}; rejected: {rejected or 'none'}; {len(shards)} shards in {out}"
+
+
+def has_finished(work: Path) -> bool:
+    """Whether a shard with an image in it is kept in a work directory."""
+    records = (read_record(path) for path in work.glob("*.tar"))
+    return any(record is not None and record["members"] for record in records)
 
 
 def _without_similar(run: engines.Run, request: Request, job: Job, selection: Selection) -> Selection:
@@ -272,7 +274,8 @@ def _publish(
         counts = f"read {manifest['read']}, wrote {manifest['written']}, rejected {len(rejected)}"
         raise AssertionError(f"{built}: {counts}: images were lost")
     if not manifest["written"]:
-        raise UserError(f"{request.inventory}: none of {manifest['read']} images can be kept: {manifest['rejected']}")
+        places = ", ".join(str(path) for path in request.exports.values())
+        raise UserError(f"{places}: none of {manifest['read']} images can be kept: {manifest['rejected']}")
     write_json(built / "manifest.json", manifest)
     return manifest
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+MOST = 1024
+"""Workers."""
 ATTEMPTS = 3
 """How often a task is tried when its worker dies."""
 
@@ -32,8 +34,8 @@ def worker_count() -> int:
     text = os.environ.get("TEXTGAN_WORKERS", "")
     if not text:
         return len(os.sched_getaffinity(0))
-    if not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise UserError(f"environment: TEXTGAN_WORKERS is {text!r}; it must be a number from 1 to 1024")
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST:
+        raise UserError(f"environment: TEXTGAN_WORKERS is {text!r}; it must be a number from 1 to {MOST}")
     return int(text)
 
 

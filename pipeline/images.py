@@ -41,36 +41,54 @@ def stage(dataset: str) -> str:
     )
     if not request.inventory.exists():
         raise UserError(f"{request.inventory}: no such file; run `python -m pipeline.ingest {dataset}` first")
-    return build.build(request, unfinished_dir("images", build.identity(request)), OUT / dataset, keep=True)
+    with work_places.saying_where(OUT / dataset):
+        return build.build(request, unfinished_dir("images", build.identity(request)), OUT / dataset, keep=True)
 
 
 def by_hand(arguments: argparse.Namespace) -> str:
     """Build OUT from one export; unfinished work is kept beside OUT."""
-    out = Path(arguments.out)
     names = {field.name for field in dataclasses.fields(ImagesParams)}
     values = {name: value for name, value in vars(arguments).items() if name in names}
     params = from_mapping(ImagesParams, values, "command line")
-    ingest = IngestParams(seed=arguments.seed, select=0.05, test=0.15, max_pixels=arguments.max_pixels)
-    build.refuse_foreign(out)
-    export = local_export(arguments.export)
-    open_export(export)
-    work = out.parent / f".{out.name}.unfinished"
+    of_ingest = {"seed": arguments.seed, "select": 0.05, "test": 0.15, "max_pixels": arguments.max_pixels}
+    ingest = from_mapping(IngestParams, of_ingest, "command line")
+    _refuse(arguments.limit is not None and arguments.limit < 1, "--limit", arguments.limit, "at least 1")
+    given = arguments.workers
+    _refuse(given is not None and not 1 <= given <= engines.MOST, "--workers", given, f"from 1 to {engines.MOST}")
+    workers = given or engines.worker_count()
     name = export_name(Path(arguments.export))
-    with work_places.locked(work):
-        with publishing(work / "inventory") as built:
-            write_inventory({name: export}, ingest, built, arguments.limit)
-        request = build.Request(
-            dataset=out.name,
-            inventory=work / "inventory" / "inventory.parquet",
-            exports={name: export.absolute()},
-            params=params,
-            seed=ingest.seed,
-            max_pixels=ingest.max_pixels,
-            workers=arguments.workers or engines.worker_count(),
-        )
-        line = build.build(request, work / build.identity_name(request), out)
-        work_places.discard(work)
+    out = work_places.place_of(arguments.out)
+    work = out.with_name(f".{out.name}.unfinished")
+    with work_places.saying_where(out):
+        work_places.refuse_foreign(out)
+        export = local_export(arguments.export).absolute()  # now: OUT may be where we stand
+        open_export(export)
+        work_places.refuse_overlap(export, (out, work))
+        with work_places.locked(work):
+            try:
+                with publishing(work / "inventory") as built:
+                    write_inventory({name: export}, ingest, built, arguments.limit)
+                request = build.Request(
+                    dataset=out.name,
+                    inventory=work / "inventory" / "inventory.parquet",
+                    exports={name: export},
+                    params=params,
+                    seed=ingest.seed,
+                    max_pixels=ingest.max_pixels,
+                    workers=workers,
+                )
+                line = build.build(request, work / build.identity_name(request), out)
+            except BaseException:
+                if not any(map(build.has_finished, work.iterdir())):
+                    work_places.discard(work)
+                raise
+            work_places.discard(work)
     return line
+
+
+def _refuse(is_wrong: bool, key: str, value: int | None, must: str) -> None:
+    if is_wrong:
+        raise UserError(f"command line: {key} is {value}; it must be {must}")
 
 
 def export_name(path: Path) -> str:
@@ -87,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     by_path.add_argument("out", help="directory to make; what an earlier build made there is replaced")
     by_path.add_argument("--width", type=int, required=True)
     by_path.add_argument("--height", type=int, required=True)
-    by_path.add_argument("--workers", type=int, default=0, help="processes (default: TEXTGAN_WORKERS or the cores)")
+    by_path.add_argument("--workers", type=int, default=None, help="processes (default: TEXTGAN_WORKERS or the cores)")
     by_path.add_argument("--limit", type=int, default=None, help="read only the first N entries")
     by_path.add_argument("--geometry", default="center_crop")
     by_path.add_argument("--small", default="upscale", help="reject or upscale")

@@ -53,3 +53,38 @@ def test_seeds_depend_on_their_names_alone() -> None:
     assert derive_seed(0, "split", "cat-1") == 4899633141020325192
     values = [unit_interval(0, "split", idx) for idx in range(2000)]
     assert 0 <= min(values) and max(values) < 1 and abs(sum(values) / len(values) - 0.5) < 0.03
+
+
+def test_the_old_stands_until_the_new_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the second rename fails, or the process is killed before it, the former directory is not lost."""
+    out, rename = tmp_path / "out", files.os.replace
+    with files.publishing(out) as built:
+        (built / "a").write_text("old")
+
+    def fails_for_the_new(source: Path, target: Path) -> None:
+        if ".publishing-" in Path(source).name:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "replace", fails_for_the_new)
+        with pytest.raises(OSError, match="Input/output"), files.publishing(out) as built:
+            (built / "a").write_text("new")
+    assert (out / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    out.rename(tmp_path / ".out.former-x")  # killed between the two renames
+    (tmp_path / ".out.publishing-x").mkdir()
+    files.discard_unpublished(out)
+    assert (out / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """What is published behind a link is where the link leads."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk/big")
+    for text in ("old", "new"):
+        with files.publishing(tmp_path / "out") as built:
+            (built / "a").write_text(text)
+    assert (tmp_path / "out").is_symlink() and (tmp_path / "disk/big/a").read_text() == "new"
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["big"]

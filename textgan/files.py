@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -14,8 +15,8 @@ from typing import Any
 
 STATE = Path(".state")
 """Git-ignored place for what is unfinished, local or running; never a DVC out."""
-_PUBLISHING = ".publishing-"
-"""In the name of a directory that is being filled."""
+_PUBLISHING, _FORMER = ".publishing-", ".former-"
+"""In the name of a directory that is being filled, and of one whose place another takes at this moment."""
 
 
 def sha256_file(path: Path) -> str:
@@ -68,24 +69,44 @@ def unfinished_dir(stage: str, identity: Any) -> Path:
 
 
 def publish_dir(built: Path, out: Path) -> None:
-    """Rename a finished directory to its place; what was there before is removed first."""
+    """Rename a finished directory to its place; what was there is removed when the new one stands."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.is_symlink() or out.is_file():
-        out.unlink()
-    elif out.exists():
-        shutil.rmtree(out)
-    os.replace(built, out)
+    if out.is_symlink() or not out.is_dir():
+        out.unlink(missing_ok=True)
+        os.replace(built, out)
+        return
+    former = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}{_FORMER}"))
+    try:
+        os.replace(out, former)
+        os.replace(built, out)
+    except BaseException:
+        if not out.exists():
+            os.replace(former, out)
+        raise
+    finally:
+        if out.exists():
+            shutil.rmtree(former, ignore_errors=True)
 
 
 def discard_unpublished(out: Path) -> None:
-    """Remove what a killed `publishing` left beside `out`; the caller knows that no other process is at work there."""
-    for left in out.parent.glob(f".{out.name}{_PUBLISHING}*"):
+    """Clear up what a killed `publishing` left beside `out`; the caller knows that no other process is at work."""
+    name = glob.escape(out.name)
+    for former in out.parent.glob(f".{name}{_FORMER}*"):
+        if not out.exists() and any(former.iterdir()):
+            os.replace(former, out)  # killed between the two renames of `publish_dir`
+        else:
+            shutil.rmtree(former)
+    for left in out.parent.glob(f".{name}{_PUBLISHING}*"):
         shutil.rmtree(left)
 
 
 @contextlib.contextmanager
 def publishing(out: Path) -> Iterator[Path]:
-    """A fresh directory that becomes `out` when the block ends well, and vanishes when it does not."""
+    """A fresh directory that becomes `out` when the block ends well, and vanishes when it does not.
+
+    A link to a directory stays one: the directory that it names is replaced.
+    """
+    out = out.resolve() if out.is_symlink() else out
     out.parent.mkdir(parents=True, exist_ok=True)
     built = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}{_PUBLISHING}"))
     try:

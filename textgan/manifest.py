@@ -11,6 +11,8 @@ from textgan.errors import UserError
 from textgan.records import SPLITS
 
 FORMAT = 1
+BESIDE = frozenset({"manifest.json", "index.parquet", "rejected.parquet"})
+"""What a build writes beside its shards."""
 _KEYS = (
     "format",
     "dataset",
@@ -62,6 +64,9 @@ def read_images(directory: Path) -> ImageManifest:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {directory} must be a directory of image shards") from None
+    except OSError as error:
+        rule = f"{directory} must be a directory of image shards"
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {rule}") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
@@ -73,9 +78,16 @@ def read_images(directory: Path) -> ImageManifest:
             raise UserError(f"{path}: {key} is missing")
     try:
         splits = {name: [Shard(**shard) for shard in value["splits"][name]["shards"]] for name in SPLITS}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: splits must have train, select and test with their shards: {error}") from None
-    manifest = ImageManifest(
+        in_shards = sum(shard.images for split in splits.values() for shard in split)
+        accounted = value["written"] + sum(value["rejected"].values())
+    except (AttributeError, KeyError, TypeError) as error:
+        rule = "splits must have train, select and test with their shards, and rejected a count for each reason"
+        raise UserError(f"{path}: {rule}: {error}") from None
+    if value["read"] != accounted:
+        raise UserError(f"{path}: read is {value['read']}; it must be written + rejected")
+    if value["written"] != in_shards:
+        raise UserError(f"{path}: written is {value['written']}; it must be the sum of the shards' images")
+    return ImageManifest(
         value["dataset"],
         value["width"],
         value["height"],
@@ -85,8 +97,3 @@ def read_images(directory: Path) -> ImageManifest:
         value["rejected"],
         splits,
     )
-    if manifest.read != manifest.written + sum(manifest.rejected.values()):
-        raise UserError(f"{path}: read is {manifest.read}; it must be written + rejected")
-    if manifest.written != sum(manifest.images(split) for split in SPLITS):
-        raise UserError(f"{path}: written is {manifest.written}; it must be the sum of the shards' images")
-    return manifest
