@@ -17,13 +17,13 @@ from typing import Any
 
 import psutil
 
+from flows import locked
+from flows.locked import LOCK
 from flows.recorded import NotVerifiable
 from flows.remote import Remote, write_dvc_config
 from textgan.errors import UserError
-from textgan.files import STATE, sha256_file
+from textgan.files import STATE
 
-LOCK = "requirements.lock"
-DEV_LOCK = "requirements-dev.lock"
 SHORT = re.compile(r"[0-9a-f]{4,64}")
 """What may be an abbreviated hash."""
 
@@ -109,30 +109,37 @@ def connect(tree: Path, remote: Remote) -> None:
 
 
 def python_of(tree: Path) -> Path:
-    """The interpreter of an environment made from the commit's own lock file.
+    """The interpreter of an environment made from the commit's own lock files.
 
-    The present one where the lock is the same; else one in `.state/environments/<hash of the lock>`, made once.
+    The present one where they are the same and it has what they say; else one in `.state/environments/<their hash>`,
+    made once.
     """
-    wanted = sha256_file(tree / LOCK)
-    if Path(LOCK).exists() and sha256_file(Path(LOCK)) == wanted:
-        return Path(sys.executable)
-    place = (STATE / "environments" / wanted[:16]).resolve()
+    wanted, why = locked.key(tree), f"another {LOCK} or torch than the present one"
+    if Path(LOCK).exists() and locked.key(Path()) == wanted:
+        other = locked.not_as_locked(locked.pins(tree))
+        if not other:
+            return Path(sys.executable)
+        package = min(other)
+        why = f"the present one is not as locked: {package} ({other[package]}){', ...' if len(other) > 1 else ''}"
+    place = (STATE / "environments" / wanted).resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     with open(place.parent / f"{place.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two reproductions of one commit: one builds, the other waits
         if not (place / "complete").exists():
-            _build_environment(tree, place)
+            _build_environment(tree, place, why)
     return place / ".venv" / "bin" / "python"
 
 
-def _build_environment(tree: Path, place: Path) -> None:
-    """Run the commit's own setup.sh on the commit's lock, at `place`. Raises NotVerifiable where it fails."""
-    what = f"Building the environment of the commit's {LOCK} (another than the present one)"
+def _build_environment(tree: Path, place: Path, why: str) -> None:
+    """Run the commit's own setup.sh on the commit's locks, at `place`. Raises NotVerifiable where it fails."""
+    what = f"Building the environment of the commit's {LOCK} ({why})"
     print(f"{what}: minutes and some 2 GB, once for this lock, in {place}", flush=True)
     shutil.rmtree(place, ignore_errors=True)
     (place / "scripts").mkdir(parents=True)
-    for name in (LOCK, "pyproject.toml", "README.md", "scripts/setup.sh"):
+    for name in (LOCK, locked.TORCH, "pyproject.toml", "README.md", locked.SETUP):
         if not (tree / name).exists():
+            if name == locked.TORCH:  # older commits have its line in setup.sh
+                continue
             raise NotVerifiable(f"the commit has no {name}: its environment cannot be made")
         shutil.copy(tree / name, place / name)
     for package in ("textgan", "pipeline", "flows"):  # the editable install needs a place; PYTHONPATH wins over it

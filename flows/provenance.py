@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import textgan
-from flows import history
+from flows import history, locked
 from textgan.errors import UserError
 from textgan.params import Params
 
@@ -64,17 +65,13 @@ def provenance(loaded: Params, name: str, commit: str) -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Versions and licences of the locked packages as installed here, the interpreter and the processor."""
-    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", _text(Path("requirements.lock")), re.MULTILINE))
-    packages, other = {}, {}
-    for package, version in sorted(locked.items()):
-        try:
+    pins = locked.pins(Path())
+    other = locked.not_as_locked(pins)
+    packages = {}
+    for package in sorted(pins):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # then `other` says so
             found = importlib.metadata.distribution(package)
-        except importlib.metadata.PackageNotFoundError:
-            other[package] = f"locked {version}, not installed"
-            continue
-        packages[package] = {"version": found.version, "licence": _licence(found.metadata)}
-        if found.version.partition("+")[0] != version.partition("+")[0]:
-            other[package] = f"locked {version}, installed {found.version}"
+            packages[package] = {"version": found.version, "licence": _licence(found.metadata)}
     return {
         "textgan": textgan.__version__,
         "python": platform.python_version(),

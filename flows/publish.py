@@ -29,7 +29,16 @@ LARGE = ("data/exports/", "data/inventory/", "data/captions/")
 DESCRIBED = ("data/images/", "data/pairs/")
 """Likewise, but a release takes their descriptions."""
 DESCRIPTIONS = ("manifest.json", "vocabulary.json")
-TRACKED = ("params.yaml", "dvc.yaml", "dvc.lock", "LICENSE", "NOTICE", "requirements.lock", "docs/results.md")
+TRACKED = (
+    "params.yaml",
+    "dvc.yaml",
+    "dvc.lock",
+    "LICENSE",
+    "NOTICE",
+    "requirements.lock",
+    "torch.lock",
+    "docs/results.md",
+)
 PAGES = ("report/index.html", "report/run.json")
 MACHINE = ("environment/", *PAGES)
 """What differs between two machines that publish the same commit (the page shows times); the commit pins the rest."""

@@ -22,7 +22,8 @@ LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 def main() -> int:
     """Exit code: 0 where every locked package was looked up and none has a finding, else 1."""
     lock = Path(sys.argv[1] if len(sys.argv) > 1 else "requirements.lock")
-    locked = dict(LOCKED.findall(lock.read_text(encoding="utf-8")))
+    files = (lock, lock.with_name("torch.lock"))
+    locked = {name: version for file in files for name, version in LOCKED.findall(file.read_text(encoding="utf-8"))}
     program = PLACE / "bin" / "pip-audit"
     if not program.exists():
         venv.create(PLACE, with_pip=True)
@@ -39,7 +40,7 @@ def main() -> int:
         )
         return 1
     problems = problems_of(report, locked)
-    print("\n".join([*problems, f"audit: {len(locked)} packages of {lock}, {len(problems)} problems"]))
+    print("\n".join([*problems, f"audit: {len(locked)} packages of {lock} and torch.lock, {len(problems)} problems"]))
     return 1 if problems else 0
 
 

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Resolve both lock files anew, with hashes, without any index address, and without torch's CUDA packages.
+# Resolve both lock files anew, with hashes, without any index address, and without torch's CUDA packages. torch itself
+# stays at the version of torch.lock, which is written by hand.
 set -eu
 cd "$(dirname "$0")/.."
 tools=.state/lock
 mkdir -p $tools
 [ -x $tools/venv/bin/uv ] || { .venv/bin/python -m venv $tools/venv; $tools/venv/bin/pip install -q uv; }
-echo 'torch==2.13.0+cpu' >$tools/torch.txt
+sed -n 's/^\(torch==[0-9.]*\)$/\1+cpu/p' torch.lock >$tools/torch.txt
 index=$(.venv/bin/pip config get global.extra-index-url 2>/dev/null || true)
 links=${PIP_FIND_LINKS:-}
 compile() {

@@ -7,7 +7,7 @@ lock=$1
 stamp=.venv/.textgan-$lock
 marker=.venv/.textgan-installing
 
-inputs() { cksum "$1" pyproject.toml scripts/setup.sh; }
+inputs() { cksum "$1" torch.lock pyproject.toml scripts/setup.sh; }
 for done_lock in "$lock" requirements-dev.lock; do # the development lock holds all of the other
     if [ -f ".venv/.textgan-$done_lock" ] && [ "$(cat ".venv/.textgan-$done_lock")" = "$(inputs "$done_lock")" ]; then exit 0; fi
 done
@@ -28,11 +28,11 @@ if [ ! -x .venv/bin/python ]; then "$python" -m venv .venv; fi
 echo "setup: $lock into .venv ($("$python" --version))"
 pip=".venv/bin/python -m pip --disable-pip-version-check -q install --no-compile"
 
-# The torch file has no hash in the lock: which build fits is the machine's affair (CPU where PIP_FIND_LINKS has it).
-$pip --no-deps torch==2.13.0 & torch=$!
+# The torch file has no hash in its lock: which build fits is the machine's affair (CPU where PIP_FIND_LINKS has it).
+$pip --no-deps -r torch.lock & torch=$!
 $pip --no-deps --require-hashes -r "$lock" || { kill $torch 2>/dev/null; echo "error: $lock: pip failed; the lines above say why" >&2; exit 1; }
-wait $torch || { echo "error: torch==2.13.0: pip failed; the lines above say why" >&2; exit 1; }
-$pip torch==2.13.0 # brings what a CUDA build needs; nothing for a CPU build
+wait $torch || { echo "error: torch.lock: pip failed; the lines above say why" >&2; exit 1; }
+$pip -r torch.lock # brings what a CUDA build needs; nothing for a CPU build
 $pip --no-deps --no-build-isolation -e .
 rm "$marker"
 rm -f .venv/.textgan-requirements*.lock

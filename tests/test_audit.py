@@ -44,10 +44,14 @@ def test_every_package_of_the_lock_is_asked_for(audit):
     assert sorted(dict(audit.LOCKED.findall(text))) == sorted(names) and len(names) > 100
 
 
+ONE, TORCH = ({"name": name, "version": "1", "vulns": []} for name in ("one", "torch"))
+
+
 @pytest.mark.parametrize(
     ("said", "code", "words"),
     [
-        ({"dependencies": [{"name": "one", "version": "1", "vulns": []}]}, 0, "1 packages of the.lock, 0 problems"),
+        ({"dependencies": [ONE, TORCH]}, 0, "2 packages of the.lock and torch.lock, 0 problems"),
+        ({"dependencies": [ONE]}, 1, "torch: not looked up: the report does not name it"),
         ({"dependencies": [{"name": "one", "skip_reason": "no answer"}]}, 1, "one: not looked up: no answer"),
         ({"dependencies": []}, 1, "one: not looked up: the report does not name it"),
         (None, 1, "pip-audit gave no report (exit 0)"),
@@ -64,6 +68,7 @@ def test_the_exit_code_is_0_only_where_every_package_was_looked_up(
     program.write_text("#!/bin/sh\ncat report\n")
     program.chmod(0o700)
     (tmp_path / "the.lock").write_text("one==1 \\\n    --hash=sha256:0\n")
+    (tmp_path / "torch.lock").write_text("torch==2\n")
     monkeypatch.setattr(audit.sys, "argv", ["audit.py", "the.lock"])
     assert audit.main() == code
     captured = capsys.readouterr()

@@ -200,6 +200,10 @@ def test_the_environment_names_versions_and_licences(monkeypatch: pytest.MonkeyP
     """Locked packages with what is installed; another version than locked is said."""
     Path("requirements.lock").write_text("pyyaml==0.0.1\nno-such-package==1.0\n")
     value = provenance.environment()
+    Path("torch.lock").write_text("torch==0.1\n")
+    with_torch = provenance.environment()
     Path("requirements.lock").unlink()
+    Path("torch.lock").unlink()
+    assert with_torch["packages"]["torch"]["licence"] and "torch" in with_torch["not_as_locked"]
     assert "MIT" in value["packages"]["pyyaml"]["licence"]
     assert set(value["not_as_locked"]) == {"pyyaml", "no-such-package"}

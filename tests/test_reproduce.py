@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import commit, environment, storage
+from flows import commit, environment, locked, storage
 from flows.reproduction import Reproduction
 from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
@@ -254,6 +255,10 @@ def test_an_environment_is_built_once_for_each_lock_and_never_half(tiny_reposito
     (python.parents[2] / "complete").unlink()  # as a kill leaves it
     assert commit.python_of(tree) == python
     assert built.read_text() == "built\n" * 2
+    (tree / "torch.lock").write_text("torch==0.0.1\n")  # the same lock with another torch
+    other = commit.python_of(tree)
+    assert other != python and other.exists() and (other.parents[2] / "torch.lock").exists()
+    (tree / "torch.lock").unlink()
     (tree / "requirements.lock").write_text("bad==1\n")
     for _ in range(2):
         with pytest.raises(commit.NotVerifiable, match=r"requirements.lock at the commit cannot be built \(exit 3\)"):
@@ -261,6 +266,39 @@ def test_an_environment_is_built_once_for_each_lock_and_never_half(tiny_reposito
     (tree / "scripts" / "setup.sh").unlink()
     with pytest.raises(commit.NotVerifiable, match=r"the commit has no scripts/setup\.sh"):
         commit.python_of(tree)
+
+
+def test_the_present_environment_serves_only_where_it_is_as_locked(tiny_repository, tmp_path, capfd):
+    """Not where the lock's text is the same and something else is installed."""
+    for name, text in (("requirements.lock", "pyyaml==0.0.1\n"), ("README.md", ""), ("pyproject.toml", "")):
+        (tiny_repository / name).write_text(text)
+    (tiny_repository / "scripts").mkdir()
+    (tiny_repository / "scripts" / "setup.sh").write_text("exit 3\n")
+    shutil.copytree(tiny_repository, tmp_path / "tree")
+    with pytest.raises(commit.NotVerifiable, match="cannot be built"):
+        commit.python_of(tmp_path / "tree")
+    said = capfd.readouterr().out
+    assert re.search(r"the present one is not as locked: pyyaml \(locked 0\.0\.1, installed [\d.]+\)", said), said
+
+
+def test_torch_is_pinned_in_one_place(tmp_path):
+    """torch.lock; of a commit from before it, its setup.sh; an environment's name depends on it."""
+    root = Path(__file__).parents[1]
+    assert re.fullmatch(r"(#.*\n)+torch==[0-9.]+\n", (root / "torch.lock").read_text())
+    assert locked.pins(root)["torch"] == (root / "torch.lock").read_text().split("==")[1].strip()
+    for script in (root / "scripts").iterdir():
+        assert not re.search(r"torch==\d", script.read_text()), script
+    (tmp_path / "requirements.lock").write_text("one==1\n")
+    names = {locked.key(tmp_path)}
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "setup.sh").write_text("$pip --no-deps torch==2.13.0 & torch=$!\n$pip torch==2.13.0 # x\n")
+    assert locked.pins(tmp_path) == {"one": "1", "torch": "2.13.0"}
+    names.add(former := locked.key(tmp_path))
+    (tmp_path / "torch.lock").write_text("# now here\ntorch==2.13.0\n")
+    assert locked.key(tmp_path) == former
+    (tmp_path / "torch.lock").write_text("torch==2.14.0\n")
+    assert len({*names, locked.key(tmp_path)}) == 3
+    assert locked.not_as_locked({"torch": importlib.metadata.version("torch").partition("+")[0]}) == {}
 
 
 def test_a_killed_reproduction_leaves_no_worktree_for_long(tiny_repository):
