@@ -1,15 +1,17 @@
 """LSUN exports: LMDB directories, single `data.mdb` files and exported image trees, read and never written.
 
 An export is opened read-only and without a lock file, so read-only media, missing `lock.mdb` files and
-files larger than memory are fine. A handle belongs to the process that opened it: `open_export` opens
-again after a fork.
+files larger than memory are fine. A handle belongs to the process that opened it, and to all its
+threads: `open_export` opens again after a fork.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -93,14 +95,10 @@ class TreeExport:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.files: dict[bytes, str] = {}
-        for directory, _, names in os.walk(path):
-            for name in names:
-                stem, suffix = os.path.splitext(name)
-                if suffix.lower() not in IMAGE_SUFFIXES:
-                    continue
-                key, file = os.fsencode(stem), os.path.join(directory, name)
-                if self.files.setdefault(key, file) != file:
-                    raise UserError(f"{file}: {self.files[key]} has the same name; a key names one image of an export")
+        for file in _image_files(path):
+            key = os.fsencode(os.path.splitext(os.path.basename(file))[0])
+            if self.files.setdefault(key, file) != file:
+                raise UserError(f"{file}: {self.files[key]} has the same name; a key names one image of an export")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -112,10 +110,42 @@ class TreeExport:
     def get(self, key: bytes) -> bytes:
         if key not in self.files:
             raise UserError(f"{self.path}: the key {key!r} of the inventory is not in it; run ingest again")
-        return Path(self.files[key]).read_bytes()
+        file = self.files[key]
+        try:
+            return Path(file).read_bytes()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP) and os.path.islink(file):
+                return b""  # an entry that has no image: rejected, never lost
+            raise UserError(f"{file}: cannot be read: {error.strerror}") from None
 
     def close(self) -> None:
         self.files = {}
+
+
+def _image_files(root: Path) -> Iterator[str]:
+    """The image files below `root`, links followed; each directory is read once, so links may go in circles.
+
+    Raises UserError where a directory, or a link that may have been one, leads nowhere: its images would be lost.
+    """
+    read: set[tuple[int, int]] = set()
+    left = [str(root)]
+    while left:
+        directory = left.pop()
+        status = os.stat(directory)
+        if (status.st_dev, status.st_ino) in read:
+            continue
+        read.add((status.st_dev, status.st_ino))
+        with os.scandir(directory) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                suffix = os.path.splitext(entry.name)[1].lower()
+                if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+                    left.append(entry.path)
+                elif suffix in IMAGE_SUFFIXES:
+                    if not entry.is_symlink() and not entry.is_file():
+                        raise UserError(f"{entry.path}: is no file and has the name of an image")
+                    yield entry.path
+                elif not suffix and entry.is_symlink() and not os.path.exists(entry.path):
+                    raise UserError(f"{entry.path}: a link to {os.readlink(entry.path)}, which does not exist")
 
 
 def data_file(path: Path) -> Path:
@@ -127,8 +157,29 @@ _opened: dict[str, tuple[tuple[int, int, int], Export]] = {}
 """Exports by real path, with the process, inode and modification time for which the handle is good."""
 
 
+_opening = threading.Lock()
+"""One thread opens at a time: LMDB refuses a file that its process has open, and a tree need not be walked twice."""
+
+
+def _forget_lock() -> None:
+    """In a fork: a thread that held the lock is not there to let go of it."""
+    global _opening
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)
+
+
 def open_export(path: Path) -> Export:
-    """Open an export once per process. Raises UserError: missing, empty, no LMDB, truncated."""
+    """Open an export once per process, from any thread. Raises UserError: missing, empty, no LMDB, truncated."""
+    try:
+        with _opening:
+            return _open_export(path)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
+
+
+def _open_export(path: Path) -> Export:
     if not path.exists():
         raise UserError(f"{path}: no such export; it must be an LMDB directory with data.mdb, or an image tree")
     file = data_file(path)

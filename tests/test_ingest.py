@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -155,6 +158,82 @@ def test_image_tree(tmp_path: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / f"{key.decode()}.webp").write_bytes(value)
     assert list(open_export(tmp_path / "tree").items()) == sorted(values.items())
+
+
+def test_links_in_an_image_tree_lose_no_image(tmp_path: Path) -> None:
+    """Directories behind links are read, once each, circles included; a dangling link is an entry without an image."""
+    values = pictures(6)
+    for idx, (key, value) in enumerate(values.items()):
+        directory = tmp_path / ("tree/a", "tree/a/b", "elsewhere/c")[idx % 3]
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{key.decode()}.webp").write_bytes(value)
+    (tmp_path / "tree/far").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "tree/again").symlink_to(tmp_path / "tree/a")
+    (tmp_path / "elsewhere/c/circle").symlink_to(tmp_path / "tree")
+    (tmp_path / "tree/a/gone.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "tree/a/self.jpg").symlink_to("self.jpg")
+    assert dict(open_export(tmp_path / "tree").items()) == values | {b"gone": b"", b"self": b""}
+    rows = inventory(tmp_path, {"cat": tmp_path / "tree"})
+    assert dict(zip(rows["lmdb_key"], rows["reason"], strict=True))[b"gone"] == "empty" and len(rows) == 8
+
+
+def test_trees_that_cannot_be_read_whole_are_one_line(tmp_path: Path) -> None:
+    """A link to a directory that is not there, a pipe with an image's name, a file that vanished."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/k.png").write_bytes(encode(picture(9, 9), "PNG"))
+    export = open_export(tmp_path / "tree")
+    (tmp_path / "tree/k.png").unlink()
+    with pytest.raises(UserError, match="k.png: cannot be read: No such file"):
+        export.get(b"k")
+    (tmp_path / "tree/disk2").symlink_to("/mnt/nowhere")
+    with pytest.raises(UserError, match="disk2: a link to /mnt/nowhere, which does not exist"):
+        open_export(tmp_path / "tree")
+    (tmp_path / "tree/disk2").unlink()
+    os.mkfifo(tmp_path / "tree/pipe.jpg")
+    with pytest.raises(UserError, match="pipe.jpg: is no file"):
+        open_export(tmp_path / "tree")
+
+
+@pytest.mark.parametrize("kind", ["tree", "below", "lmdb"])
+def test_an_export_without_permission_is_one_line(tmp_path: Path, kind: str) -> None:
+    """Nothing is skipped because it may not be read."""
+    export = write_lmdb(tmp_path / "cat", pictures(2))
+    if kind != "lmdb":
+        (export / "data.mdb").unlink()
+        (export / "b").mkdir()
+        (export / "a.png").write_bytes(encode(picture(9, 9), "PNG"))
+    closed = export / "b" if kind == "below" else export
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.getuid() and directory != Path("/tmp"):
+            directory.chmod(directory.stat().st_mode | 0o055)  # the others of this machine may come so far
+    closed.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)  # root reads what it may not
+        with pytest.raises(UserError, match="cannot be read: Permission denied"):
+            open_export(export)
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o755)
+
+
+def test_threads_open_one_export_at_once(tmp_path: Path) -> None:
+    """As in a Dask worker of several threads: each open gives the export, never LMDB's refusal."""
+    from pipeline import exports
+
+    export = write_lmdb(tmp_path / "cat", pictures(2))
+
+    def open_together(together: threading.Barrier) -> exports.Export:
+        together.wait()
+        return open_export(export)
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(50):
+            open_export(export).close()
+            exports._opened.clear()
+            opened = list(threads.map(open_together, [threading.Barrier(8)] * 8))
+            assert len(set(map(id, opened))) == 1
 
 
 def test_annotations_by_sample_key(tmp_path: Path) -> None:
