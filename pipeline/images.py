@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -92,10 +93,14 @@ def _refuse(is_wrong: bool, key: str, value: int | None, must: str) -> None:
 
 
 def export_name(path: Path) -> str:
-    """A name for an export given by a path: letters, digits and `-` of its directory's name."""
+    """A name for an export given by a path: letters, digits and `-` of its directory's name.
+
+    What the official archives append goes, as `textgan fetch` has it: `bedroom_val_lmdb` is `bedroom-val`, so all of
+    it is test; `bedroom_train_lmdb` is `bedroom`.
+    """
     name = path.absolute().parent.name if path.name == "data.mdb" else path.absolute().name
     kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower()).strip("-")
-    return kept or "export"
+    return re.sub("(-train)?-lmdb$", "", kept) or "export"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -48,8 +48,8 @@ ANNOTATIONS = pa.schema([("sample_key", pa.string()), ("annotation", pa.string()
 
 
 def split_of(key: str, export: str, params: IngestParams) -> str:
-    """The split of a sample key: by its hash and the seed alone; official val exports are test."""
-    if export.endswith("-val"):
+    """The split of a sample key: by its hash and the seed alone; official val and test exports are test."""
+    if export == "test" or export.endswith(("-val", "-test")):
         return "test"
     place = unit_interval(params.seed, "split", key)
     if place < params.test:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -256,6 +257,34 @@ def test_foreign_directory_is_not_replaced(tmp_path: Path, exports: dict[str, Pa
     assert process.returncode == 1
     assert "holds no image shards" in error
     assert (tmp_path / "out/thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("lsun/bedroom_val_lmdb", "bedroom-val"),
+        ("lsun/church_outdoor_val_lmdb/data.mdb", "church-outdoor-val"),
+        ("s3://bucket/lsun/bedroom_val_lmdb/", "bedroom-val"),
+        ("lsun/bedroom_train_lmdb", "bedroom"),
+        ("lsun/test_lmdb", "test"),
+        ("lsun/train", "train"),
+        ("lsun/cat", "cat"),
+        ("My Cats (2)/data.mdb", "my-cats--2"),
+        ("lmdb", "lmdb"),
+    ],
+)
+def test_names_of_exports_by_path(path: str, name: str) -> None:
+    """The folders of the official archives are named as `textgan fetch` names what it unpacks."""
+    assert images.export_name(Path(path)) == name
+
+
+def test_official_val_by_hand_is_test(tmp_path: Path) -> None:
+    """All of an archive's val folder, as unpacked, is the test split."""
+    export = write_lmdb(tmp_path / "bedroom_val_lmdb", pictures(12))
+    command = [sys.executable, "-m", "pipeline.images", str(export), str(tmp_path / "out"), "--width", "32"]
+    subprocess.run([*command, "--height", "32", "--workers", "1"], check=True, capture_output=True)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert {split: part["images"] for split, part in manifest["splits"].items() if part["images"]} == {"test": 12}
 
 
 def test_param_names_are_command_line_names() -> None:

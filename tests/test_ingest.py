@@ -59,6 +59,7 @@ def test_split_depends_on_key_and_seed_alone(tmp_path: Path) -> None:
     assert all(splits[key] == split for key, split in zip(a["sample_key"], a["split"], strict=True))
     assert set(b["split"]) == {"train", "select", "test"}
     assert set(inventory(tmp_path, {"bedroom-val": few})["split"]) == {"test"}
+    assert set(inventory(tmp_path, {"test": few})["split"]) == {"test"}
 
 
 def test_same_bytes_again(tmp_path: Path) -> None:
