@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -420,6 +421,67 @@ def test_verify_names_what_is_wrong(tmp_path: Path, exports: dict[str, Path], ca
         "other bytes than the manifest's sha256",
         "missing",
     ]
+
+
+def swapped(index: pd.DataFrame) -> pd.DataFrame:
+    keys = index["sample_key"].to_list()
+    return index.assign(sample_key=[keys[1], keys[0], *keys[2:]])
+
+
+def shifted(index: pd.DataFrame) -> pd.DataFrame:
+    return index.assign(offset=[*index["offset"][:-1], index["offset"].iloc[-1] + 512])
+
+
+def other_size(index: pd.DataFrame) -> pd.DataFrame:
+    return index.assign(bytes=index["bytes"] - (index.index == 3))
+
+
+def other_shard(index: pd.DataFrame) -> pd.DataFrame:
+    return index.assign(shard=index["shard"] + (index.index == 0))
+
+
+def other_order(index: pd.DataFrame) -> pd.DataFrame:
+    return index.iloc[[1, 0, *range(2, len(index))]]
+
+
+def moved_split(index: pd.DataFrame) -> pd.DataFrame:
+    return index.assign(split=["no-split", *index["split"][1:]])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (swapped, "where train-00000.tar has shard 0, .* more rows"),
+        (shifted, "index.parquet: says shard 0, .* where test-00000.tar has shard 0"),
+        (other_size, "where train-00000.tar has"),
+        (other_shard, "says shard 1, .* where train-00000.tar has shard 0"),
+        (other_order, "where train-00000.tar has"),
+        (moved_split, "train rows, the manifest counts"),
+        (lambda index: index.drop(columns="offset"), "index.parquet: cannot be read"),
+    ],
+)
+def test_verify_reads_the_index_against_the_shards(
+    tmp_path: Path, exports: dict[str, Path], capsys: pytest.CaptureFixture, change: Callable, line: str
+) -> None:
+    """An index that gives other bytes, names or places than the tar headers is wrong, and the row is named."""
+    out = tmp_path / "out"
+    build.build(request(tmp_path, exports), tmp_path / "work", out)
+    index = pd.read_parquet(out / "index.parquet")
+    change(index).to_parquet(out / "index.parquet", index=False)
+    with pytest.raises(UserError, match="1 things are wrong"):
+        verify(out)
+    assert re.search(line, capsys.readouterr().out)
+
+
+def test_verify_counts_reasons(tmp_path: Path, exports: dict[str, Path], capsys: pytest.CaptureFixture) -> None:
+    """Rejected rows are counted reason by reason."""
+    out = tmp_path / "out"
+    build.build(request(tmp_path, exports), tmp_path / "work", out)
+    rejected = pd.read_parquet(out / "rejected.parquet")
+    rejected.assign(reason="empty").to_parquet(out / "rejected.parquet", index=False)
+    with pytest.raises(UserError, match="1 things are wrong"):
+        verify(out)
+    assert "rejected.parquet: has {'empty': 3}, the manifest counts" in capsys.readouterr().out
 
 
 def kill_at(tmp_path: Path, export: Path, delays: list[float | None]) -> None:

@@ -105,14 +105,19 @@ class ImageShards:
         """The same index from the tar headers, for directories that lost theirs."""
         rows: list[tuple[int, str, int, int]] = []
         for number, shard in enumerate(self.shards):
-            with tarfile.open(self.directory / shard.name) as tar:
-                rows += [(number, member.name.split(".")[0], member.offset_data, member.size) for member in tar]
+            rows += [(number, *member) for member in scanned(self.directory / shard.name)]
         names, types = ("shard", "sample_key", "offset", "bytes"), (pa.int32(), pa.string(), pa.int64(), pa.int32())
         columns = [pa.array([row[column] for row in rows], kind) for column, kind in enumerate(types)]
         return pa.Table.from_arrays(columns, names=list(names))
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_maps": {}}
+
+
+def scanned(shard: Path) -> list[tuple[str, int, int]]:
+    """(sample key, offset, bytes) of each image of a shard, by its tar headers; no image is read."""
+    with tarfile.open(shard, "r:") as tar:
+        return [(member.name.split(".")[0], member.offset_data, member.size) for member in tar]
 
 
 def decode_into(pixels: np.ndarray, encoded: bytes | memoryview) -> None:  # uint8 [H,W,3]
