@@ -1,6 +1,6 @@
 """Peak memory of `pipeline.images` for few and for many images, its workers included.
 
-Usage: python benchmarks/memory_build.py [--images N] [--workers W] [--check]
+Usage: python benchmarks/memory_build.py [--images N] [--workers W] [--duplicates keep|exact|perceptual] [--check]
 Ingest and build of an LMDB with N / 10 and with N entries under unique keys (default 50,000; small pictures, so that it
 takes minutes). Memory is what /proc says every few milliseconds of all processes of the build together: private pages
 and their share of pages in common (Pss), without those of mapped files, which are the page cache of the LMDB itself.
@@ -26,14 +26,14 @@ from PIL import Image
 
 BAR = 1.10
 PICTURES = 64
-"""Different values; every key is unique."""
+"""Different values; every key is unique. Where similar ones are left out, every value is another."""
 
 
-def export(out: Path, count: int) -> Path:
-    """An LMDB of `count` small JPEG pictures."""
+def export(out: Path, count: int, pictures: int) -> Path:
+    """An LMDB of `count` small JPEG pictures, so many different ones."""
     random = np.random.default_rng(0)
     values = []
-    for _ in range(PICTURES):
+    for _ in range(pictures):
         coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
         buffer = io.BytesIO()
         coarse.resize((80, 64), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
@@ -41,7 +41,7 @@ def export(out: Path, count: int) -> Path:
     out.mkdir()
     with lmdb.open(str(out), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
         for idx in range(count):
-            transaction.put(f"{idx:040x}".encode(), values[idx % PICTURES], append=True)
+            transaction.put(f"{idx:040x}".encode(), values[idx % pictures], append=True)
     return out
 
 
@@ -64,9 +64,10 @@ def memory(pid: int) -> int:
     return 1024 * (sizes["Pss_Anon"] + sizes["Pss_Shmem"])
 
 
-def peak(source: Path, out: Path, workers: int) -> tuple[int, float]:
+def peak(source: Path, out: Path, workers: int, duplicates: str) -> tuple[int, float]:
     """The highest memory in bytes of a build and its seconds."""
     sizes = ["--width", "32", "--height", "32", "--shard-mb", "2", "--workers", str(workers)]
+    sizes += ["--duplicates", duplicates]
     start, highest = time.monotonic(), 0
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.images", str(source), str(out), *sizes], stderr=subprocess.DEVNULL
@@ -84,15 +85,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--duplicates", default="keep", help="as of pipeline.images; others than keep have no bar")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     peaks = []
     print(f"{'images':>8}{'peak MB':>10}{'seconds':>10}")
     with tempfile.TemporaryDirectory() as place:
         for count in (arguments.images // 10, arguments.images):
-            found, seconds = peak(
-                export(Path(place, f"{count}"), count), Path(place, f"out-{count}"), arguments.workers
-            )
+            pictures = count if arguments.duplicates == "perceptual" else PICTURES
+            source, out = export(Path(place, f"{count}"), count, pictures), Path(place, f"out-{count}")
+            found, seconds = peak(source, out, arguments.workers, arguments.duplicates)
             peaks.append(found)
             print(f"{count:>8}{found / 1e6:>10.1f}{seconds:>10.1f}", flush=True)
     ratio = peaks[1] / peaks[0]

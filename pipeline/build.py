@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import math
 import os
@@ -16,8 +17,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline import engines, geometry, work_places
-from pipeline.selection import Selection, select, split_rows, without_similar
-from pipeline.shards import Job, ShardTask, build_shard, encoded_sizes, read_record, thumbnails
+from pipeline.duplicates import SIGNATURE, SIGNED
+from pipeline.selection import Selection, candidates, select, split_rows, without_similar
+from pipeline.shards import Job, ShardTask, build_shard, encoded_sizes, is_finished, read_record, sign
 from textgan.errors import UserError
 from textgan.files import discard_unpublished, fingerprint, publishing, sha256_file, write_json
 from textgan.manifest import FORMAT
@@ -27,6 +29,24 @@ from textgan.records import SPLITS
 
 PROBES = 64
 """Images encoded to learn how many fit in a shard."""
+SIGNED_AT_ONCE = 1000
+"""Images whose signatures a worker makes and writes: at most so many are made again after a kill."""
+CODE = (
+    "pipeline/build.py",
+    "pipeline/duplicates.py",
+    "pipeline/exports.py",
+    "pipeline/geometry.py",
+    "pipeline/headers.py",
+    "pipeline/imaging.py",
+    "pipeline/lmdb_tree.py",
+    "pipeline/png.py",
+    "pipeline/selection.py",
+    "pipeline/shards.py",
+    "pipeline/webp.py",
+    "textgan/records.py",
+    "textgan/seeds.py",
+)
+"""Decides what unfinished work holds; `tests/test_graph.py` compares it with the imports."""
 _MEMBER_OVERHEAD = 768
 """A tar header and, on average, half a block of padding."""
 REJECTED = pa.schema([("sample_key", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
@@ -65,8 +85,7 @@ class PlannedShard:
 
 def identity(request: Request) -> dict[str, Any]:
     """What decides the bytes: unfinished work of another identity is never used."""
-    here = Path(__file__).parent
-    code = {name: sha256_file(here / name) for name in sorted(os.listdir(here)) if name in _CODE}
+    code = {name: sha256_file(Path(__file__).parents[1] / name) for name in CODE}
     return {
         "dataset": request.dataset,
         "inventory": sha256_file(request.inventory),
@@ -76,11 +95,6 @@ def identity(request: Request) -> dict[str, Any]:
         "code": code,
         "versions": {name: _version(name) for name in ("deflate", "numpy", "pillow", "simplejpeg", "torch")},
     }
-
-
-_CODE = frozenset(
-    {"build.py", "geometry.py", "headers.py", "imaging.py", "png.py", "selection.py", "shards.py", "webp.py"}
-)
 
 
 def _version(package: str) -> str:
@@ -98,19 +112,21 @@ def identity_name(request: Request) -> str:
 def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
     """Build `out`, going on where an earlier attempt in `work` ended; returns a line with the counts.
 
-    With `keep` the work stays where it costs no room (hard links) until another build of the dataset begins: DVC
-    deletes `out` and runs the stage again if it is killed between the publication and its own record of it.
+    With `keep` the work stays where it costs next to no room (hard links; signatures take 0.1 kB an image) until
+    another build of the dataset begins: DVC deletes `out` and runs the stage again if it is killed between the
+    publication and its own record of it.
     """
     with work_places.locked(work):
         discard_unpublished(out)
         work_places.discard_former(work, request.dataset)
-        for leftover in work.glob(".*.tar.*"):  # what a killed worker was writing
-            leftover.unlink()
+        for pattern in (".*.tar.*", ".similar-*"):  # what a killed worker was writing
+            for leftover in work.glob(pattern):
+                leftover.unlink()
         selection = select(request.inventory, request.params, request.seed)
         job = Job(exports=request.exports, params=request.params, max_pixels=request.max_pixels)
         with engines.opened(request.workers) as run:
             if request.params.duplicates == "perceptual":
-                selection = _without_similar(run, request, job, selection)
+                selection = _without_similar(run, request, job, selection, work)
             shards = _build_rounds(run, request, job, selection, work)
         if not keep:  # it may have come there since the build began
             work_places.refuse_foreign(out)
@@ -126,24 +142,33 @@ def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
 
 
 def has_finished(work: Path) -> bool:
-    """Whether a shard with an image in it is kept in a work directory."""
+    """Whether a work directory holds a shard with an image in it, or signatures."""
     records = (read_record(path) for path in work.glob("*.tar"))
-    return any(record is not None and record["members"] for record in records)
+    signed = (path.stat().st_size for path in work.glob("similar-*"))
+    return any(record is not None and record["members"] for record in records) or any(signed)
 
 
-def _without_similar(run: engines.Run, request: Request, job: Job, selection: Selection) -> Selection:
-    """Decode every candidate once, small, and leave out those that look like an earlier one."""
-    reserve = [np.array(rows, dtype=np.int64) for rows in selection.reserve.values()]
-    rows = np.sort(np.concatenate([selection.chosen, *reserve]))
-    parts = [part for part in np.array_split(rows, math.ceil(len(rows) / 1000) or 1) if len(part)]
-    tasks = (_task(job, selection, Path("similar"), part) for part in parts)
-    progress = Progress(len(rows), f"similar {request.dataset}")
-    found: dict[str, bytes] = {}
-    for result in run(thumbnails, tasks):
-        found.update(result)
-        progress.update(len(result))
-    progress.close()
-    return without_similar(selection, found, request.params, request.seed)
+def _without_similar(run: engines.Run, request: Request, job: Job, selection: Selection, work: Path) -> Selection:
+    """Decode every candidate once, small, and leave out those that look like an earlier one.
+
+    The signatures are in files of `work`, where a build that is interrupted finds them.
+    """
+    rows = candidates(selection)
+    parts = [part for part in np.array_split(rows, math.ceil(len(rows) / SIGNED_AT_ONCE) or 1) if len(part)]
+    paths = [work / f"similar-{hashlib.sha256(part.tobytes()).hexdigest()[:32]}" for part in parts]
+    unsigned = [(part, path) for part, path in zip(parts, paths, strict=True) if not path.exists()]
+    progress = Progress(sum(len(part) for part, _ in unsigned), f"similar {request.dataset}")
+    for count in run(sign, (_task(job, selection, path, part) for part, path in unsigned)):
+        progress.update(count)
+    progress.close(f"{len(parts) - len(unsigned)} of {len(parts)} parts were finished before")
+    total = sum(path.stat().st_size for path in paths) // SIGNED.itemsize
+    numbers, signatures, end = np.empty(total, np.int64), np.empty(total, SIGNATURE), 0
+    for part, path in zip(parts, paths, strict=True):
+        found = np.fromfile(path, SIGNED)
+        numbers[end : end + len(found)] = part[found["position"]]
+        signatures[end : end + len(found)] = found["signature"]
+        end += len(found)
+    return without_similar(selection, numbers, signatures, request.params, request.seed)
 
 
 def _build_rounds(run: engines.Run, request: Request, job: Job, selection: Selection, work: Path) -> list[PlannedShard]:
@@ -184,8 +209,11 @@ def _images_per_shard(run: engines.Run, request: Request, job: Job, selection: S
 def _build_planned(
     run: engines.Run, request: Request, job: Job, selection: Selection, planned: list[PlannedShard], work: Path
 ) -> None:
-    unfinished = [shard for shard in planned if read_record(work / shard.name) is None]
-    tasks = (_task(job, selection, work / shard.name, shard.rows) for shard in unfinished)
+    def task(shard: PlannedShard) -> ShardTask:
+        return _task(job, selection, work / shard.name, shard.rows)
+
+    unfinished = [shard for shard in planned if not (work / shard.name).exists() or not is_finished(task(shard))]
+    tasks = map(task, unfinished)
     total = sum(len(shard.rows) for shard in unfinished)
     progress = Progress(total, f"images {request.dataset}")
     for count in run(build_shard, tasks):

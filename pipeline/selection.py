@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from pipeline.duplicates import SIDE, SIGNATURE, find_exact, find_similar, signatures
+from pipeline.duplicates import find_exact, find_similar
 from pipeline.geometry import Misfit, place_on
 from textgan.params import ImagesParams
 from textgan.seeds import unit_interval
@@ -91,31 +91,28 @@ def _exact_duplicates(rows: pa.Table, rejected: dict[int, tuple[str, str]]) -> d
     }
 
 
-def without_similar(selection: Selection, thumbnails: dict[str, bytes], params: ImagesParams, seed: int) -> Selection:
-    """The selection without pictures that look like an earlier one; `thumbnails` are by sample key.
+def without_similar(
+    selection: Selection, rows: np.ndarray, signed: np.ndarray, params: ImagesParams, seed: int
+) -> Selection:
+    """The selection without pictures that look like an earlier one; `signed` are the signatures of rows in order.
 
-    What has no thumbnail cannot be decoded; it stays, and is rejected as that when it is built.
+    What has no signature cannot be decoded; it stays, and is rejected as that when it is built.
     """
-    rows = np.concatenate([selection.chosen, *map(_numbers, selection.reserve.values())])
-    rows.sort()
-    keys = selection.rows["sample_key"].take(pa.array(rows)).to_pylist()
-    seen = [(int(row), key) for row, key in zip(rows, keys, strict=True) if key in thumbnails]
-    signed = [_signature(thumbnails[key]) for _, key in seen]
-    copies = find_similar([key for _, key in seen], np.array(signed, SIGNATURE))
-    rejected = {row: (copies[key].reason, copies[key].original) for row, key in seen if key in copies}
-    left = np.array([row for row in rows if int(row) not in rejected], dtype=np.int64)
+    copies = find_similar(signed)
+    dropped, originals = (rows[np.fromiter(found, np.int64, len(copies))] for found in (copies, copies.values()))
+    keys = selection.rows["sample_key"].take(pa.array(originals)).to_pylist()
+    rejected = {row: ("similar", key) for row, key in zip(dropped.tolist(), keys, strict=True)}
+    left = np.setdiff1d(candidates(selection), dropped)
     kept = Selection(selection.rows, left, selection.rejected | rejected)
     if params.max_images is not None:
         _subset(kept, params.max_images, seed)
     return kept
 
 
-def _signature(thumbnail: bytes) -> np.void:
-    return signatures(np.frombuffer(thumbnail, np.uint8).reshape(1, SIDE, SIDE, 3))[0]
-
-
-def _numbers(rows: list[int]) -> np.ndarray:
-    return np.array(rows, dtype=np.int64)
+def candidates(selection: Selection) -> np.ndarray:
+    """Row numbers of what is chosen or in reserve, in inventory order."""
+    reserve = [np.array(rows, dtype=np.int64) for rows in selection.reserve.values()]
+    return np.sort(np.concatenate([selection.chosen, *reserve]))
 
 
 def _subset(selection: Selection, max_images: int, seed: int) -> None:

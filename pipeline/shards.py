@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.exports import open_export
 from textgan.errors import UserError
-from textgan.files import write_json
+from textgan.files import write_bytes, write_json
 from textgan.params import ImagesParams
 
 _BLOCK, _RECORD = 512, 10240
@@ -62,7 +64,7 @@ def build_shard(task: ShardTask) -> int:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(f"{task.path}: {error.strerror}; what is finished is kept: make room, repeat") from None
         raise
-    record = {"bytes": size, "sha256": digest, "members": members}
+    record = {"bytes": size, "sha256": digest, "members": members, "rows": rows_digest(task)}
     record |= {"read": len(task.rows), "upscaled": outcome.upscaled, "rejected": outcome.rejected}
     write_json(record_path(task.path), record)
     return len(task.rows)
@@ -82,25 +84,39 @@ def read_record(shard: Path) -> dict[str, Any] | None:
         return None
 
 
+def is_finished(task: ShardTask) -> bool:
+    """Whether a shard was built before, from the same rows."""
+    record = read_record(task.path)
+    return record is not None and record.get("rows") == rows_digest(task)
+
+
+def rows_digest(task: ShardTask) -> str:
+    """sha256 of what a task is made from: a shard of other rows is never taken for this one."""
+    return hashlib.sha256(repr(task.rows).encode()).hexdigest()
+
+
 def encoded_sizes(task: ShardTask) -> list[int]:
     """The encoded sizes of a task's images, without writing them: what shard sizes are planned by."""
     return [len(payload) for _, payload in _members(task, Outcome(0, []))]
 
 
-def thumbnails(task: ShardTask) -> list[tuple[str, bytes]]:
-    """(sample key, 32x32 RGB) of a task's decodable images: what similar pictures are found by."""
+def sign(task: ShardTask) -> int:
+    """Write the signatures (SIGNED) of a task's decodable images to its path; returns the number of its rows."""
     from pipeline import imaging
-    from pipeline.duplicates import thumbnail
+    from pipeline.duplicates import SIGNED, signatures, thumbnail
     from pipeline.headers import UndecodableImage
 
-    found = []
-    for key, export, lmdb_key, _ in task.rows:
+    found = np.zeros(len(task.rows), SIGNED)
+    count = 0
+    for position, (_, export, lmdb_key, _) in enumerate(task.rows):
         try:
             pixels = imaging.decode(open_export(task.job.exports[export]).get(lmdb_key), task.job.max_pixels)
         except UndecodableImage:  # counted when its shard is built
             continue
-        found.append((key, thumbnail(pixels).tobytes()))
-    return found
+        found[count] = position, signatures(thumbnail(pixels)[None])[0]
+        count += 1
+    write_bytes(task.path, found[:count].tobytes())
+    return len(task.rows)
 
 
 def _members(task: ShardTask, outcome: Outcome) -> Iterator[tuple[str, bytes]]:

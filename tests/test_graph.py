@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from flows import graph
+from pipeline import build
 from textgan.errors import UserError
 from textgan.metrics import measuring
 
@@ -63,6 +64,23 @@ def test_deps_contain_every_first_party_module_that_the_stage_imports(stages, im
             if not any(dep == file or dep in file.parents for dep in deps):
                 missing.append(f"{name}: {file}")
     assert missing == []
+
+
+NOT_IN_UNFINISHED_WORK = {
+    "pipeline.engines",
+    "pipeline.work_places",
+    "textgan.files",
+    "textgan.manifest",
+    "textgan.params",
+}
+"""Where and how fast; what is written anew at each publication; values, which stand in the identity by themselves."""
+
+
+def test_unfinished_shards_know_all_code_that_decides_them(imports):
+    """Otherwise an interrupted build goes on with shards that other code made."""
+    modules = {"pipeline.build"} | imports.find_upstream_modules("pipeline.build")
+    expected = modules - NOT_A_RESULT - WHERE_AND_HOW_FAST - NOT_IN_UNFINISHED_WORK
+    assert {name.removesuffix(".py").replace("/", ".") for name in build.CODE} == expected
 
 
 def test_deps_and_code_exist(stages):

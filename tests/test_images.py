@@ -20,7 +20,7 @@ from PIL import Image
 
 from pipeline import build, engines, images, ingest, work_places
 from pipeline.inspect import inspect
-from pipeline.shards import write_tar
+from pipeline.shards import ShardTask, sign, write_tar
 from pipeline.verify import verify
 from tests.dying_workers import die_always, die_in_mid_shard, die_once, own_pid
 from tests.lmdb_exports import encode, picture, pictures, write_lmdb
@@ -183,6 +183,48 @@ def test_similar_pictures_are_named(tmp_path: Path, workers: int) -> None:
     rejected = pd.read_parquet(tmp_path / "out/rejected.parquet")
     assert rejected[["sample_key", "reason"]].values.tolist() == [["cat-9", "similar"], ["cat-x", "undecodable"]]
     assert rejected["detail"][0] == "cat-2"
+
+
+def test_signatures_survive_a_kill(tmp_path: Path, exports: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for similar pictures goes on where it ended: 108 bytes an image in the place of unfinished work."""
+    params, signed = dataclasses.replace(PARAMS, duplicates="perceptual"), []
+    build.build(request(tmp_path, exports, params), tmp_path / "work", tmp_path / "whole")
+
+    def fail_at_third(task: ShardTask) -> int:
+        signed.append(len(task.rows))
+        if len(signed) == 3:
+            raise KeyboardInterrupt
+        count = sign(task)
+        assert count == len(task.rows), "a count, and no pixels, goes from a worker to its parent"
+        return count
+
+    monkeypatch.setattr(build, "SIGNED_AT_ONCE", 20)
+    monkeypatch.setattr(build, "sign", fail_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        build.build(request(tmp_path, exports, params), tmp_path / "work", tmp_path / "out")
+    kept = list((tmp_path / "work").glob("similar-*"))
+    assert len(kept) == 2 and sum(path.stat().st_size for path in kept) <= 108 * sum(signed[:2])
+    assert build.has_finished(tmp_path / "work")
+    build.build(request(tmp_path, exports, params), tmp_path / "work", tmp_path / "out")
+    assert sum(signed) - signed[2] == 71  # all but the two with no header; each once
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def test_shards_of_other_rows_are_built_again(
+    tmp_path: Path, exports: dict[str, Path], small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished shard says from which rows: where those are others now, it is not taken."""
+    some = dataclasses.replace(PARAMS, max_images=20)
+    build.build(request(tmp_path, exports, some), tmp_path / "other", tmp_path / "whole")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(build, "_publish", interrupted)
+        build.build(request(tmp_path, exports), tmp_path / "work", tmp_path / "out")
+    build.build(request(tmp_path, exports, some), tmp_path / "work", tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_two_builds_in_one_directory(tmp_path: Path, exports: dict[str, Path]) -> None:
