@@ -92,6 +92,8 @@ def worktree(sha: str, keep: Path | None) -> Iterator[Path]:
         if keep is None or not whole:
             _git("worktree", "remove", "--force", str(place))
             shutil.rmtree(place, ignore_errors=True)
+        else:
+            write_dvc_config(None, place)  # keys do not stay in a directory that is passed on
 
 
 def _remove_abandoned() -> None:

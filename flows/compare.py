@@ -23,6 +23,7 @@ from textgan.errors import UserError
 from textgan.files import write_bytes
 from textgan.plots import parse_curve
 from textgan.report.comparison import GRIDS, DatasetSide, Side, page, rows, table
+from textgan.toplevel import typed
 
 OUT = Path("build/compare.html")
 
@@ -30,7 +31,7 @@ OUT = Path("build/compare.html")
 def compare(
     revision_a: Annotated[str, typer.Argument(metavar="REV_A", help="Commit, tag or branch.")],
     revision_b: Annotated[str, typer.Argument(metavar="REV_B", help="Another one.")] = "HEAD",
-    out: Annotated[Path, typer.Option(help="Where the page goes.")] = OUT,
+    out: Annotated[Path | None, typer.Option(help=f"Where the page goes; default {OUT}.")] = None,
     unlike: Annotated[bool, typer.Option("--unlike", help="Show numbers of unlike data, without a change.")] = False,
 ) -> None:
     """Two commits side by side: a table here, one HTML file with curves and grids."""
@@ -45,8 +46,9 @@ def compare(
     found = {name: rows(name, a, b, unlike) for name in shared}
     for name in shared:
         print("\n".join(table(name, a, b, found[name])))
-    write_bytes(out, page(a, b, found).encode())
-    print(f"page: {out}")
+    place = typed(out) if out else OUT
+    write_bytes(place, page(a, b, found).encode())
+    print(f"page: {place}")
 
 
 def side_of(revision: str, objects: Objects) -> Side:

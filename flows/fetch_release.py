@@ -19,6 +19,7 @@ from flows.releases import BLOCK, THREADS, File, Index, Store, check_name, path_
 from textgan.errors import UserError
 from textgan.files import sha256_file
 from textgan.progress import Progress
+from textgan.toplevel import typed
 
 RELEASES = Path("build/releases")
 """Git-ignored default place."""
@@ -32,7 +33,7 @@ def fetch_release(
     """Fetch a release, verified by hash; the same command again goes on where it was cut."""
     from flows import storage
 
-    place = out or RELEASES / check_name(name)
+    place = typed(out) if out else RELEASES / check_name(name)
     store = Store(storage.ensure_started())
     index, payload = store.need_index(name)
     found = hashlib.sha256(payload).hexdigest()

@@ -20,9 +20,11 @@ from flows.history import Commit, Entry, StageRecord
 from flows.rows import Row, content, count_rows, find_rows, sample_keys, split_member
 from textgan.errors import UserError
 from textgan.files import sha256_file, to_json
+from textgan.toplevel import typed_or_name
 
 EXPORTS = "data/exports/"
 SHOWN_KEYS = 3
+SHALLOW = "this clone is shallow, an older commit may have recorded it first; `git fetch --unshallow` brings the rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def lineage(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Say which export rows, parameters, code and commit made a file."""
-    answer = trace(what)
+    answer = trace(typed_or_name(what))
     if as_json:
         print(to_json(asdict(answer)), end="")
     else:
@@ -145,6 +147,8 @@ def trace(what: str) -> Lineage:
         answer.exports += [asdict(dep) | {"drawn": None} for dep in real]
     answer.notes += code_of.notes
     _count(answer, made, member)
+    if history.git("rev-parse", "--is-shallow-repository").strip() == "true":
+        answer.notes.append(SHALLOW)
     return answer
 
 

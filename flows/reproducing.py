@@ -17,6 +17,7 @@ from flows.reproduction import Reproduction
 from flows.verdict import UNKNOWN, Row, Verdict
 from textgan.errors import UserError
 from textgan.files import STATE, write_json
+from textgan.toplevel import typed
 
 NO_VERDICT = 2
 """Exit code where nothing was compared: 1 is kept for what was, and differs."""
@@ -33,7 +34,7 @@ def reproduce(
 ) -> None:
     """Exit code 0: reproduced; 1: something differs, and it is named; 2: it cannot be verified, and why."""
     try:
-        code = judge(revision, from_raw, verify, dataset, keep)
+        code = judge(revision, from_raw, verify, dataset, typed(keep) if keep else None)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = NO_VERDICT

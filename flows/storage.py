@@ -31,6 +31,7 @@ from flows.remote import (
 )
 from textgan.errors import UserError
 from textgan.files import STATE
+from textgan.toplevel import typed, typed_or_name
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -129,11 +130,11 @@ def attach(
         if seaweed.running(PLACE):
             raise UserError("storage attach: this clone's own server runs; `textgan storage stop` ends it first")
         if "://" in where:
-            remote = attaching.remote_at(where, credentials, url, region)
+            remote = attaching.remote_at(where, typed(credentials) if credentials else None, url, region)
         elif credentials or url or region:
             raise UserError("storage attach: --url, --credentials, --region are for a URL; another clone has its own")
         else:
-            remote = _remote_of(Path(where))
+            remote = _remote_of(typed(where))
         probe(remote, patience_seconds=5)
         known = load_remote(PLACE)
         if known is not None and known.attached_to == remote.attached_to:
@@ -153,7 +154,7 @@ def pull(
     """`dvc pull`, only faster: the objects come many at once, each hashed on the way in."""
     from flows import restoring
 
-    if (done := restoring.pull(ensure_started(), targets or [])).code:
+    if (done := restoring.pull(ensure_started(), list(map(typed_or_name, targets or [])))).code:
         raise UserError(f"dvc pull: exit {done.code}; the same command again goes on from there")
 
 

@@ -102,6 +102,18 @@ def test_a_version_that_only_an_older_commit_has_is_found(repository: Path, tmp_
     assert seeds == [0, 7]
 
 
+def test_a_shallow_clone_says_that_it_does_not_see_who_was_first(repository: Path, tmp_path: Path) -> None:
+    """Its oldest commit records the bytes, and so may one that it lacks."""
+    clone = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", repository.as_uri(), str(clone)], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(clone)
+        answer = trace("models/catcar")
+    assert answer.commit and answer.commit != first_commit()
+    [note] = [note for note in answer.notes if "shallow" in note]
+    assert "may have recorded it first" in note and "git fetch --unshallow" in note
+
+
 def test_code_that_was_never_committed_is_said(repository: Path, tmp_path: Path) -> None:
     """A result made by other code than any commit has cannot be traced to one."""
     clone = tmp_path / "clone"

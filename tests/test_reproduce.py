@@ -55,8 +55,12 @@ def test_a_pushed_result_is_restored_and_its_metrics_are_identical(repository):
 
 
 @pytest.mark.slow
-def test_hashes_measures_nothing_and_says_so(repository):
+def test_hashes_measures_nothing_says_so_and_leaves_no_keys(repository, tmp_path):
     place, sha = repository
+    done = textgan(place, "reproduce", sha, "--verify", "hashes", "--keep", str(tmp_path / "kept"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = tmp_path / "kept" / ".dvc" / "config.local"
+    assert "access_key" not in kept.read_text() and "access_key" in (place / ".dvc" / "config.local").read_text()
     done = textgan(place, "reproduce", sha, "--verify", "hashes")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = verdict_of(place, sha)

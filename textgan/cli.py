@@ -29,8 +29,10 @@ def main() -> None:
             raise UserError(f"textgan {name}: no such command; there are: {', '.join(sorted(commands))}")
         import typer
 
-        from textgan import local
+        from textgan import local, toplevel
 
+        if commands[name].value.startswith("flows.") or name in AT_THE_TOP:
+            toplevel.enter()
         local.apply()
         app = commands[name].load()
         if not isinstance(app, typer.Typer):
@@ -40,6 +42,10 @@ def main() -> None:
         app(prog_name=f"textgan {name}")
     except UserError as error:
         fail(error)
+
+
+AT_THE_TOP = ("preset",)
+"""Commands that belong to the repository, beside those of flows: others take paths, and need none."""
 
 
 def _help(names: list[str]) -> str:
