@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exports", nargs="?", default=os.environ.get("TEXTGAN_LSUN_ROOT"))
     parser.add_argument("--images", type=int, default=2400)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     missed = []
