@@ -123,7 +123,8 @@ def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
             for leftover in work.glob(pattern):
                 leftover.unlink()
         selection = select(request.inventory, request.params, request.seed)
-        job = Job(exports=request.exports, params=request.params, max_pixels=request.max_pixels)
+        exports = {name: path.absolute() for name, path in request.exports.items()}  # a worker may stand elsewhere
+        job = Job(exports=exports, params=request.params, max_pixels=request.max_pixels)
         with engines.opened(request.workers) as run:
             if request.params.duplicates == "perceptual":
                 selection = _without_similar(run, request, job, selection, work)
@@ -224,7 +225,7 @@ def _build_planned(
 def _task(job: Job, selection: Selection, path: Path, rows: np.ndarray) -> ShardTask:
     table = selection.rows.take(pa.array(rows))
     columns = [table[name].to_pylist() for name in ("sample_key", "export", "lmdb_key", "bytes")]
-    return ShardTask(job=job, path=path, rows=list(zip(*columns, strict=True)))
+    return ShardTask(job=job, path=path.absolute(), rows=list(zip(*columns, strict=True)))
 
 
 def _replacements(selection: Selection, planned: list[PlannedShard], work: Path) -> np.ndarray:

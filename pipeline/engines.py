@@ -9,8 +9,10 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import logging
 import multiprocessing
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +29,7 @@ MOST = 1024
 """Workers."""
 ATTEMPTS = 3
 """How often a task is tried when its worker dies."""
+CONNECT_SECONDS = 30
 
 
 def worker_count() -> int:
@@ -53,8 +56,13 @@ def opened(workers: int) -> Iterator[Run]:
     """The engine that the environment names; its workers start once and serve all runs. Raises UserError."""
     address = os.environ.get("TEXTGAN_DASK", "")
     if address:
-        with _dask_client(address) as client:
-            yield functools.partial(_run_dask, client)
+        client = _dask_client(address)
+        try:
+            yield functools.partial(_run_dask, client, address)
+        finally:
+            logging.disable(logging.CRITICAL)  # it logs a traceback where its scheduler is lost, which was said
+            client.close()
+            logging.disable(logging.NOTSET)
     elif workers == 1:
         yield _run_here
     else:
@@ -141,15 +149,23 @@ def _dask_client(address: str) -> distributed.Client:
         import distributed
     except ImportError:
         raise UserError("environment: TEXTGAN_DASK is set and dask.distributed is not installed") from None
+    # Before dask sees it: a client that never began complains when it is thrown away.
+    if not re.fullmatch(r"((tcp|tls|wss?)://)?([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}/?", address):
+        raise UserError(f"environment: TEXTGAN_DASK is {address!r}; it must be HOST:PORT or tcp://HOST:PORT")
+    encrypted = address.startswith(("tls:", "wss:"))
+    if encrypted and not distributed.Security().get_connection_args("client").get("ssl_context"):
+        raise UserError(f"environment: TEXTGAN_DASK is {address!r}, and Dask knows no certificates (comm.tls)")
     try:
-        return distributed.Client(address, timeout=30, set_as_default=False)
-    except OSError as error:
+        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"environment: TEXTGAN_DASK is {address!r}: {error}") from None
 
 
-def _run_dask(client: distributed.Client, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+def _run_dask(client: distributed.Client, address: str, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
     import distributed
+    from distributed.client import as_completed
 
+    kept = "what is finished is kept: repeat"
     waiting = iter(tasks)
     slots = 2 * max(1, sum(client.nthreads().values()))
 
@@ -158,9 +174,21 @@ def _run_dask(client: distributed.Client, function: Callable[[T], R], tasks: Ite
         return None if task is None else client.submit(function, task, pure=False, retries=ATTEMPTS - 1)
 
     first = [future for _ in range(slots) if (future := submit()) is not None]
-    pending = distributed.as_completed(first, loop=client.loop)  # there is no default client
+    pending = as_completed(first, loop=client.loop)  # there is no default client
     for future in pending:
-        yield future.result()
+        try:
+            result = future.result()
+        except distributed.KilledWorker as error:
+            raise UserError(
+                f"Dask workers were killed at one task again and again (out of memory?), last "
+                f"{error.last_worker.address}; {kept} with fewer threads a worker"
+            ) from None
+        except concurrent.futures.CancelledError:  # a future of a lost scheduler, too
+            raise UserError(f"the Dask scheduler at {address} is lost; {kept}") from None
+        except OSError as error:
+            where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise UserError(f"a Dask worker: {where}; its workers must see the files of this process") from None
+        yield result
         following = submit()
         if following is not None:
             pending.add(following)
