@@ -101,10 +101,10 @@ def parse_lock(text: str, source: str = str(LOCK_FILE)) -> dict[str, StageRecord
         raise UserError(f"{source}: not a dvc.lock: {' '.join(str(error).split())}") from None
 
 
-def present_lock() -> dict[str, StageRecord]:
-    """The stages of this tree's dvc.lock."""
+def present_lock(root: Path = Path()) -> dict[str, StageRecord]:
+    """The stages of a tree's dvc.lock."""
     try:
-        return parse_lock(LOCK_FILE.read_text(encoding="utf-8"))
+        return parse_lock((root / LOCK_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{LOCK_FILE}: no such file; `make repro` runs the graph and writes it") from None
 

@@ -39,7 +39,7 @@ def repro(
 
 
 def _repro(targets: list[str] | None, push: bool, force: bool, held: int) -> None:
-    from flows import exports, storage
+    from flows import exports, restoring, storage
     from textgan import params
 
     start = time.monotonic()
@@ -49,6 +49,8 @@ def _repro(targets: list[str] | None, push: bool, force: bool, held: int) -> Non
     remote = storage.ensure_started()
     committed = committed_lock()
     arguments = [*(["--force"] if force else []), *(["--pull"] if remote.attached_to else []), *(targets or [])]
+    if remote.attached_to:
+        restoring.bring_for_repro(remote, targets or [], force)
     times = _Times()
     result = dvc.run("repro", *arguments, say=print, on_stage=times.record, keep_open=(held,))
     if result.code != 0:

@@ -15,12 +15,12 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from flows import dvc_program, history
+from flows import dvc_program, graph, history
 from flows.remote import Remote, client
 from textgan.errors import UserError
 
@@ -29,20 +29,45 @@ BLOCK = 1 << 20
 THREADS = 8
 PARTS = "textgan-parts"
 """Below DVC's cache, beside the places of its files: what is not whole never lies where a file of the cache may."""
+Check = Callable[[], None]
 MODE = 0o444
 """Of a file in DVC's cache. DVC takes one that nobody may write for verified, so it gets its name with this mode."""
 
 
-def pull(remote: Remote, targets: list[str]) -> dvc_program.Run:
-    """`dvc pull` of stages or outs of the present dvc.lock, all without targets, with the objects brought before."""
-    lock = history.present_lock()
+def pull(
+    remote: Remote, targets: list[str], root: Path = Path(), check: Check = lambda: None, **settings: Any
+) -> dvc_program.Run:
+    """`dvc pull` of stages or outs of the dvc.lock at `root`, all without targets, with the objects brought before.
+
+    `settings` are those of dvc_program.run; what `check` raises ends the transfer between two blocks.
+    """
+    lock = history.present_lock(root)
     outs = [(name, out) for name, stage in lock.items() for out in stage.outs]
     chosen = {out.md5 for name, out in outs if not targets or {name, name.partition("@")[0], out.path} & set(targets)}
-    restore(remote, chosen, history.cache_dir())
-    return dvc_program.run("pull", *targets, say=print, merge_errors=True)
+    restore(remote, chosen, history.cache_dir(root), check)
+    return dvc_program.run("pull", *targets, cwd=root, merge_errors=True, **settings)
 
 
-def restore(remote: Remote, hashes: Iterable[str], cache: Path) -> int:
+def bring_for_repro(remote: Remote, targets: list[str], force: bool) -> int:
+    """What `dvc repro --pull` takes from the storage, brought before: outs of stages that need not run; how many came.
+
+    Nothing where all are cached, or where DVC cannot read its graph: it says so itself.
+    """
+    lock, cache = history.present_lock() if history.LOCK_FILE.exists() else {}, history.cache_dir()
+    if all(history.cached(out.md5, cache).exists() for stage in lock.values() for out in stage.outs):
+        return 0
+    try:
+        found = graph.read(Path(), pools=frozenset())  # as if all ran elsewhere: what is only missing is not stale
+        chosen = [name for name in found.stages if {name, name.partition("@")[0]} & set(targets)]
+        if chosen:
+            found = graph.read(Path(), chosen, frozenset())
+    except UserError:
+        return 0
+    unchanged = found.stages.keys() - set(found.to_run(force))
+    return restore(remote, [out.md5 for name in unchanged & lock.keys() for out in lock[name].outs], cache)
+
+
+def restore(remote: Remote, hashes: Iterable[str], cache: Path, check: Check = lambda: None) -> int:
     """Bring the objects of these hashes, and the files of the directories among them; how many have come."""
     s3 = client(remote)
     asked = set(filter(HASH.fullmatch, hashes))
@@ -50,7 +75,7 @@ def restore(remote: Remote, hashes: Iterable[str], cache: Path) -> int:
         with _place_for_parts(cache) as parts, ThreadPoolExecutor(THREADS) as pool:
 
             def bring(md5: str) -> bool:
-                return _bring(s3, remote, md5, history.cached(md5, cache), parts)
+                return _bring(s3, remote, md5, history.cached(md5, cache), parts, check)
 
             come = sum(pool.map(bring, sorted(asked)))
             files = {md5 for name in asked if name.endswith(history.DIRECTORY) for md5 in _listed(name, cache)}
@@ -101,7 +126,7 @@ def _listed(md5: str, cache: Path) -> list[str]:
         return []
 
 
-def _bring(s3: Any, remote: Remote, md5: str, place: Path, parts: Path) -> bool:
+def _bring(s3: Any, remote: Remote, md5: str, place: Path, parts: Path, check: Check) -> bool:
     """One object into its place, by way of `parts`; False where it is there, or cannot be had with these bytes."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -114,6 +139,7 @@ def _bring(s3: Any, remote: Remote, md5: str, place: Path, parts: Path) -> bool:
         reply = s3.get_object(Bucket=remote.bucket, Key=f"{remote.prefix}/files/md5/{md5[:2]}/{md5[2:]}")
         with open(part, "wb") as file:
             for block in reply["Body"].iter_chunks(BLOCK):
+                check()
                 digest.update(block)
                 file.write(block)
         if digest.hexdigest() != md5.removesuffix(history.DIRECTORY):

@@ -18,8 +18,9 @@ from prefect import flow, get_client, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, exchange, graph, guard, locks, storage
+from flows import ROOT, exchange, graph, guard, locks, restoring, storage
 from flows import dvc_program as dvc
+from flows.remote import load_remote
 from flows.stopping import TRANSFER_PAUSES, Stop
 from textgan import local
 from textgan.errors import UserError
@@ -57,21 +58,31 @@ def run_stage(name: str, stage: graph.Stage, force: bool, pull: bool, held: list
 def run_here(name: str, stage: graph.Stage, force: bool, pull: bool, held: list[int], bring: list[str]) -> dvc.Outcome:
     """`dvc repro -s NAME` under a guard, on this machine. `bring`: stages made elsewhere, pulled first."""
     log = get_run_logger()
-    settings: dict[str, Any] = {"say": log.info, "cwd": ROOT, "merge_errors": True, "on_start": stop.watch}
+    settings: dict[str, Any] = {"say": log.info, "on_start": stop.watch}
     gpu = [locks.acquire(locks.gpu_path(), "the GPU", stop.check, log.info)] if stage.pool == "gpu" else []
     options = [*(["--force"] if force else []), *(["--pull"] if pull else [])]
     try:
         with _slot():
             if bring:
-                _checked(f"{name}: dvc pull {' '.join(bring)}", stage, dvc.run("pull", *bring, **settings))
+                _checked(f"{name}: dvc pull {' '.join(bring)}", stage, _pull(bring, settings))
                 options.append("--allow-missing")
             seconds, keep = stage.timeout_seconds, (*held, *gpu)
-            result = dvc.run("repro", *options, "-s", name, timeout_seconds=seconds, keep_open=keep, **settings)
+            arguments = ("repro", *options, "-s", name)
+            limits: dict[str, Any] = {"timeout_seconds": seconds, "keep_open": keep}
+            result = dvc.run(*arguments, cwd=ROOT, merge_errors=True, **limits, **settings)
     finally:
         for descriptor in gpu:
             os.close(descriptor)
     _checked(name, stage, result)
     return result.stages.get(name, dvc.Outcome("unchanged", 0.0))
+
+
+def _pull(bring: list[str], settings: dict[str, Any]) -> dvc.Run:
+    """What stages made elsewhere have made, many objects at once."""
+    remote = load_remote(ROOT / storage.PLACE)
+    if remote is None:
+        return dvc.run("pull", *bring, cwd=ROOT, merge_errors=True, **settings)
+    return restoring.pull(remote, bring, ROOT, stop.check, **settings)
 
 
 def _checked(what: str, stage: graph.Stage, result: dvc.Run) -> None:

@@ -154,7 +154,7 @@ def pull(
     """`dvc pull`, only faster: the objects come many at once, each hashed on the way in."""
     from flows import restoring
 
-    if (done := restoring.pull(ensure_started(), list(map(typed_or_name, targets or [])))).code:
+    if (done := restoring.pull(ensure_started(), list(map(typed_or_name, targets or [])), say=print)).code:
         raise UserError(f"dvc pull: exit {done.code}; the same command again goes on from there")
 
 

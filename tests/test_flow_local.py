@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,6 +205,45 @@ def test_a_stage_is_run_again_as_often_as_its_meta_allows(monkeypatch):
     with pytest.raises(RuntimeError, match="flaky: exit 1"):
         stage.run_stage.fn("flaky", graph.Stage("flaky", ()), False, False, [], [])
     assert len(tries) == 1
+
+
+def test_what_stages_elsewhere_have_made_comes_many_objects_at_once(tiny_repository, monkeypatch):
+    """Their outs alone, then `dvc pull` of the same, which says what is wrong with any; a stopped run ends it."""
+    from flows import dvc_program, graph, remote, restoring, stage
+    from flows.stopping import Stop, Stopped
+
+    one = remote.Remote("http://127.0.0.1:1", "dvc", "textgan", "us-east-1", "key", "secret", "", "elsewhere")
+    lock = "schema: '2.0'\nstages:\n"
+    for digit, name in (("a", "first@one"), ("b", "middle@one")):
+        lock += f"  {name}:\n    cmd: x\n    outs:\n    - path: out/{name}\n      md5: {digit * 32}\n"
+    (tiny_repository / "dvc.lock").write_text(lock)
+    stop, commands, asked = Stop(), [], []
+
+    def restore(_remote: object, hashes: set[str], cache: Path, check: Any) -> int:
+        asked.append((hashes, cache))
+        check()
+        return 0
+
+    def run(*arguments: str, cwd: Path, **_rest: object) -> dvc_program.Run:
+        commands.append((arguments, cwd))
+        return dvc_program.Run(0, {})
+
+    monkeypatch.setattr(stage, "ROOT", tiny_repository)
+    monkeypatch.setattr(stage, "stop", stop)
+    monkeypatch.setattr(stage, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(stage, "load_remote", lambda _place: one)
+    monkeypatch.setattr(restoring, "restore", restore)
+    monkeypatch.setattr(dvc_program, "run", run)
+    middle = graph.Stage("middle@one", ("first@one",))
+    stage.run_here("middle@one", middle, False, True, [], ["first@one"])
+    assert asked == [({"a" * 32}, tiny_repository / ".dvc" / "cache")]
+    assert commands == [
+        (("pull", "first@one"), tiny_repository),
+        (("repro", "--pull", "--allow-missing", "-s", "middle@one"), tiny_repository),
+    ]
+    stop.set()
+    with pytest.raises(Stopped):
+        stage.run_here("middle@one", middle, False, True, [], ["first@one"])
 
 
 def test_no_more_stages_run_at_once_than_there_are_slots(monkeypatch):

@@ -151,6 +151,20 @@ def test_a_cache_that_nothing_can_be_written_to_is_left_to_dvc(bucket: Bucket, t
     assert restoring.restore(REMOTE, [md5_of(b"a file")], tmp_path / "cache") == 0
 
 
+def test_a_stopped_transfer_ends_between_two_blocks_and_leaves_no_part(bucket: Bucket, tmp_path: Path) -> None:
+    """What the caller's check raises is the caller's; no half of the object stays."""
+    blocks = []
+
+    def check() -> None:
+        blocks.append(1)
+        if len(blocks) == 2:
+            raise RuntimeError("the run was cancelled")
+
+    with pytest.raises(RuntimeError, match="cancelled"):
+        restoring.restore(REMOTE, [md5_of(b"a file")], tmp_path, check)
+    assert len(blocks) == 2 and files_below(tmp_path) == {}
+
+
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "0" * 31, "0" * 32 + ".dir/..", "None"])
 def test_what_is_no_hash_is_not_asked_for(bucket: Bucket, tmp_path: Path, name: str) -> None:
     assert restoring.restore(REMOTE, [name], tmp_path) == 0
@@ -196,6 +210,32 @@ def test_pull_brings_all_or_what_was_asked_for_also_over_a_network_that_is_cut(t
             assert shown.code == 0 and said in " ".join(shown.tail), shown.tail
         shutil.rmtree(second / "out")
         assert textgan(second, "storage", "pull", "no-such-stage").returncode == 1
+
+
+@pytest.mark.slow
+def test_repro_in_an_attached_clone_brings_what_needs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outs of a stage that will run again are not asked for, nor those that no target needs."""
+    with tiny.with_result(tmp_path / "first") as (first, _sha):
+        second = tiny.attached(first, tmp_path / "second")
+        monkeypatch.chdir(second)
+        params = second / "params.yaml"
+        params.write_text(params.read_text(encoding="utf-8").replace("seed: 2", "seed: 9", 1), encoding="utf-8")
+        one = remote.load_remote(storage.PLACE)
+        assert one is not None
+        cache = history.cache_dir()
+        files = 3  # of each out, with its listing
+        assert restoring.bring_for_repro(one, ["first"], True) == 0 and files_below(cache / "files") == {}
+        assert restoring.bring_for_repro(one, ["first"], False) == files
+        assert restoring.bring_for_repro(one, [], False) == files
+        brought = {place.parts[-2] + place.parts[-1] for place in map(Path, files_below(cache / "files"))}
+        of_one = {out.md5 for out in outs_of(first) if out.path in ("out/first-one", "out/middle-one")}
+        assert {md5 for md5 in brought if md5.endswith(".dir")} == of_one
+        done = textgan(second, "repro")
+        assert done.returncode == 0 and "4 restored" not in done.stdout, done.stdout + done.stderr
+        for name in ("first-one", "middle-one"):
+            assert files_below(second / "out" / name) == files_below(first / "out" / name)
+        assert files_below(second / "out" / "first-two") != {}
+        assert restoring.bring_for_repro(one, [], False) == 0
 
 
 def outs_of(place: Path) -> list[history.Entry]:
