@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import trials
 
 from textgan.errors import UserError, program
 from textgan.files import write_json
+from textgan.report.bands import widened
 
 KINDS: dict[str, trials.Values] = {"full": {}, "shuffled": {"captions": "shuffled"}}
 SPREAD: trials.Values = {"z_per_caption": 2, "g_pair_every": 1}
@@ -94,11 +94,9 @@ def verdicts(kind: str, result: dict[str, Any]) -> list[dict[str, Any]]:
         raise UserError(f"{kind} captions: no agreement or no R-precision: {result['not_computed']}")
     scores = [(fact["name"], fact["matched"]["value"], fact["chance"]) for fact in agreed["facts"]]
     scores.append(("R-precision", retrieval["generated"]["value"], retrieval["generated"]["chance"]))
-    widen = NormalDist().inv_cdf(1 - 0.025 / len(scores)) / NormalDist().inv_cdf(0.975)
     rows = []
     for name, value, chance in scores:
-        low = chance["value"] - widen * (chance["value"] - chance["low"])
-        high = chance["value"] + widen * (chance["high"] - chance["value"])
+        low, high = widened(chance, len(scores))
         rows.append(
             {
                 "captions": kind,

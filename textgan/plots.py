@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-WIDTH, HEIGHT = 380, 210
+WIDTH, HEIGHT = 380, 226
 """Near to the width at which pages show a chart: text is then read at its own size."""
-LEFT, RIGHT, TOP, BOTTOM = 42, 10, 12, 38
+LEFT, RIGHT, TOP, BOTTOM = 42, 10, 28, 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(place * step, 12) for place in range(first, last + 1)]
 
 
-def line_chart(series: Sequence[Series], title: str, x_label: str) -> str:
-    """An SVG element. A chart of nothing is an empty string."""
+def line_chart(series: Sequence[Series], title: str, x_label: str, y_label: str = "") -> str:
+    """An SVG element, what lies upwards named above its axis. A chart of nothing is an empty string."""
     points = [(x, y) for one in series for x, y in zip(one.x, one.y, strict=True)]
     if not points:
         return ""
@@ -88,6 +88,8 @@ def line_chart(series: Sequence[Series], title: str, x_label: str) -> str:
     for x in x_ticks:
         parts.append(f'<text x="{px(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text>')
+    if y_label:
+        parts.append(f'<text x="2" y="12">{escape(y_label)}</text>')
     for idx, one in enumerate(series):
         path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in zip(one.x, one.y, strict=True))
         parts.append(f'<polyline class="line line-{idx % 6}" points="{path}"/>')

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from textgan.errors import UserError
 from textgan.files import write_bytes
+from textgan.report.times import StageTime, git, stage_times
 
 CONTENT = Path("report/content/page.html")
 INDEX = Path("report/index.html")
-TIMES = Path("runs/stages.json")
 PLACE = "<!-- run facts -->"
 SECONDS = re.compile("<!-- seconds of ([a-z]+@[A-Za-z0-9_-]+) -->")
 """Where the page waits for a stage's seconds."""
@@ -28,7 +27,7 @@ def assemble() -> Path:
         content = CONTENT.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{CONTENT}: no such file; the stage report writes it (`dvc repro report`)") from None
-    times = {name: f"{seconds:.0f} s" for name, seconds, _ in stage_times()}
+    times = {stage.name: str(stage) for stage in stage_times()}
     content = SECONDS.sub(lambda match: times.get(match[1], "–"), content)
     write_bytes(INDEX, content.replace(PLACE, run_facts(), 1).encode())
     return INDEX
@@ -40,42 +39,39 @@ def run_facts() -> str:
     html = f'<div class="scroll"><table class="facts">{rows}</table></div>'
     stages = stage_times()
     if stages:
-        total = sum(seconds for _, seconds, _ in stages)
-        longest = max(seconds for _, seconds, _ in stages) or 1.0
+        longest = max(stage.seconds or 0.0 for stage in stages) or 1.0
         lines = "".join(
-            f'<tr><th>{escape(name)}</th><td class="n">{seconds:.1f}</td><td>{escape(how)}</td>'
-            f'<td class="wide"><span class="time" style="width:{100 * seconds / longest:.1f}%"></span></td></tr>'
-            for name, seconds, how in stages
+            f"<tr><th>{escape(stage.name)}</th>"
+            f'<td class="n">{"–" if stage.seconds is None else f"{stage.seconds:.1f}"}</td>'
+            f"<td>{escape(_how(stage))}</td>"
+            f'<td class="wide"><span class="time{"" if stage.ran else " recorded"}"'
+            f' style="width:{100 * (stage.seconds or 0.0) / longest:.1f}%"></span></td></tr>'
+            for stage in stages
         )
         head = '<thead><tr><th>stage</th><th class="n">seconds</th><th>how</th><th></th></tr></thead>'
-        foot = f'<tr class="sum"><th>all</th><td class="n">{total:.0f}</td><td></td><td></td></tr>'
+        total = sum(stage.seconds or 0.0 for stage in stages if stage.ran)
+        foot = f'<tr class="sum"><th>all that ran here</th><td class="n">{total:.0f}</td><td></td><td></td></tr>'
         html += f'<div class="scroll"><table class="times">{head}<tbody>{lines}{foot}</tbody></table></div>'
     else:
         html += "<p>Stage times: none recorded here (<code>textgan repro</code> records them).</p>"
     return html
 
 
-def stage_times() -> list[tuple[str, float, str]]:
-    """(stage, seconds, how) of each stage's last run on this machine; `how` is ran or restored."""
-    try:
-        stages: dict[str, Any] = json.loads(TIMES.read_text(encoding="utf-8"))["stages"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return []
-    rows = []
-    for name, entry in stages.items():
-        seconds, how = (entry["seconds"], entry.get("how", "")) if isinstance(entry, dict) else (entry, "")
-        rows.append((name, float(seconds), str(how)))
-    order = ("draw", "ingest", "images", "captions", "pairs", "train", "matcher", "evaluate", "report")
-    return sorted(rows, key=lambda row: (order.index(s) if (s := row[0].split("@")[0]) in order else 99, row[0]))
+def _how(stage: StageTime) -> str:
+    if stage.ran:
+        return stage.how
+    return "restored; no seconds are recorded" if stage.seconds is None else "restored; seconds of the commit's own run"
 
 
 def machine() -> dict[str, str]:
     """Commit, versions and hardware of this machine."""
-    facts = {"commit": _git("rev-parse", "HEAD") or "no commit"}
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    facts = {"commit": git("rev-parse", "HEAD") or "no commit"}
+    status = git("status", "--porcelain", "--untracked-files=no")
     facts["working tree"] = "not a git checkout" if status is None else _changed(status)
     facts["processor"] = _processor()
     facts["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    facts["memory"] = _memory()
+    facts["GPU"] = _gpus()
     facts["system"] = f"{platform.system()} {platform.machine()}"
     facts["Python"] = platform.python_version()
     return facts
@@ -88,14 +84,33 @@ def _changed(status: str) -> str:
     return f"changed: {', '.join(names[:5])}{more}" if names else "clean"
 
 
-def _git(*arguments: str) -> str | None:
-    result = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    return result.stdout.strip() if result.returncode == 0 else None
-
-
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (ValueError, OSError):  # a system that does not tell
+        return "unknown"
+
+
+def _gpus() -> str:
+    """Names, memory and driver, as nvidia-smi says them; it may be there without a GPU."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return "none"
+    asked = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        shown = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return "nvidia-smi does not answer"
+    return (
+        "; ".join(line.strip() for line in shown.stdout.splitlines() if line.strip())
+        if not shown.returncode
+        else "none"
+    )

@@ -167,7 +167,11 @@ def _charts(a: Side, b: Side, name: str) -> list[dict[str, Any]]:
         lines = {side.label: curve[column] for side, curve in ((a, left), (b, right)) if column in curve}
         series = series_of(lines, list(lines))
         charts.append(
-            {"title": column, "names": list(lines), "svg": Markup(line_chart(series, column, "thousand images shown"))}
+            {
+                "title": column,
+                "names": list(lines),
+                "svg": Markup(line_chart(series, column, "thousand images shown", column.replace("_", " "))),
+            }
         )
     return charts
 

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from PIL import Image
 
 from textgan.params import Params
-from textgan.plots import Series, line_chart, series_of
 from textgan.report.assemble import PLACE
-from textgan.report.claims import SECONDS, claims
+from textgan.report.bands import share
+from textgan.report.cards import cards
+from textgan.report.ceilings import CEILINGS, standings
+from textgan.report.charts import charts, text_charts
+from textgan.report.claims import COPIED, OF_ONE_CAPTION, SECONDS, VARIES, claims, of_kind, separated
 from textgan.report.digits import significant
+from textgan.report.pictures import sheet_view
 from textgan.report.results import EXTRACTORS, LABELS, Results
 
 TEMPLATES = Path(__file__).parent
-CHARTS = (
-    ("Losses of the game", {"d_loss": "discriminator", "g_loss": "generator"}),
-    (
-        "Mean logits of the discriminator",
-        {
-            "real_logits": "real",
-            "fake_logits": "generated",
-            "real_matched_logits": "real with caption",
-            "fake_matched_logits": "generated with caption",
-        },
-    ),
-    ("Share that picks its own caption in the batch", {"choice_right": "real", "fake_choice_right": "generated"}),
-    ("Loss of picking captions", {"choice_loss": "choice"}),
-    ("Distance of a sample to the real image of its caption", {"pair_loss": "in features", "pixel_loss": "in pixels"}),
-    ("Distance between samples of one caption", {"pair_apart": "in features", "pixel_apart": "in pixels"}),
-    ("KID on the select split, by which weights are chosen", {"select_kid": "KID"}),
-)
-"""Title, and column -> what it is called; columns that are not here get a chart each, under their own names."""
-TEXT_CHARTS = (
-    ("lengths", "Captions of train by their length", "words"),
-    ("rank_frequency", "How often each word of train stands, by its rank (powers of ten)", "rank, as a power of ten"),
-)
-"""Of the manifest of pairs: name, title, what lies along."""
 SHORT_TRAINING = 100_000
 """Images shown below which photos come out as blobs, and the page says so."""
 SOURCES = {
@@ -69,40 +48,39 @@ def page(results: list[Results], params: Params) -> str:
         sources=SOURCES,
         labels=LABELS,
         extractors=EXTRACTORS,
+        ceilings=CEILINGS,
+        varies=VARIES,
+        of_one_caption=OF_ONE_CAPTION,
+        copied=COPIED,
         run_facts=Markup(PLACE),
     )
 
 
 def dataset_view(result: Results, params: Params) -> dict[str, Any]:
     """What the template shows of one dataset."""
-    value = result.value
+    value, found = result.value, claims(result)
     return {
         "name": result.name,
         "value": value,
         "params": params.datasets[result.name],
-        "sheets": {name: sheet_view(result.directory, sheet) for name, sheet in value["sheets"].items()},
+        "sheets": {
+            name: sheet_view(result.directory, name, sheet, value["snapshot"]["height"])
+            for name, sheet in value["sheets"].items()
+        },
+        "cards": cards(value),
         "groups": number_groups(value["numbers"]),
         "charts": charts(result),
         "text_charts": text_charts(result),
         "captions": result.captions,
         "images": result.images,
         "pairs": result.pairs,
-        "claims": [{"claim": claim, "seconds": Markup(SECONDS.format(claim.stage))} for claim in claims(result)],
+        "claims": [{"claim": claim, "seconds": Markup(SECONDS.format(claim.stage))} for claim in found],
+        "failing": sum(claim.holds is False for claim in found),
+        "kinds": kinds(value),
+        "separated": separated(value["apart"]) if value.get("apart") else {},
         "matrices": sorted((value.get("agreement") or {}).get("facts", []), key=lambda fact: -len(fact["values"])),
         "says": what_captions_say(result),
     }
-
-
-def sheet_view(directory: Path, sheet: dict[str, Any]) -> dict[str, Any]:
-    """A sheet with its pictures inside, as data addresses, and their sizes."""
-    pictures = []
-    for name in sheet["files"]:
-        payload = (directory / name).read_bytes()
-        with Image.open(directory / name) as image:
-            width, height = image.size
-        source = "data:image/png;base64," + base64.b64encode(payload).decode("ascii")
-        pictures.append({"src": Markup(source), "width": width, "height": height})
-    return {**sheet, "pictures": pictures}
 
 
 def number_groups(numbers: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,35 +98,22 @@ def number_groups(numbers: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return round(100 * max(0.0, min(1.0, share)) ** 0.5, 2)
 
         marks = [{"name": "floor", "at": place(entry["floor"])}]
-        marks += [{"name": name.replace("_", " "), "at": place(v)} for name, v in entry["ceilings"].items()]
+        marks += [{"name": CEILINGS.get(name, name), "at": place(v)} for name, v in entry["ceilings"].items()]
         ends = sorted((place(entry["low"]), place(entry["high"])))
         view = {**entry, "at": place(entry["value"]), "from": ends[0], "to": ends[1]}
-        groups.setdefault(entry["extractor"], []).append({**view, "marks": marks})
+        groups.setdefault(entry["extractor"], []).append({**view, "marks": marks, "standings": standings(entry)})
     return [{"extractor": name, "numbers": rows} for name, rows in groups.items()]
 
 
-def charts(result: Results) -> list[dict[str, Any]]:
-    """Curves of the training; columns that no chart claims are drawn one a chart."""
-    plain = {name: name.replace("_", " ") for name in result.curve}
-    claimed = {name for _, names in CHARTS for name in names}
-    views = []
-    for title, names in (*CHARTS, *((title, {name: title}) for name, title in plain.items() if name not in claimed)):
-        lines = series_of(result.curve, tuple(names))
-        if lines:
-            svg = Markup(line_chart(lines, title, "thousand images shown"))
-            views.append({"title": title, "svg": svg, "names": [names[one.name] for one in lines]})
-    return views
-
-
-def text_charts(result: Results) -> list[dict[str, Any]]:
-    """The lengths and the words of the captions, as the stage `pairs` counted them."""
-    plots = (result.pairs or {}).get("plots") or {}
-    views = []
-    for name, title, along in TEXT_CHARTS:
-        if plots.get(name):
-            x, y = zip(*plots[name], strict=True)
-            views.append({"title": title, "svg": Markup(line_chart([Series(name, x, y)], title, along))})
-    return views
+def kinds(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """KID of each kind alone, with its own ceilings or else those of all kinds together."""
+    pooled = next((one for one in value["numbers"] if (one["what"], one["extractor"]) == ("kid", "lite2")), None)
+    rows = []
+    for kind, entry in (value.get("by_kind") or {}).items():
+        number = of_kind(entry, pooled)
+        judged = {} if number is None else {"ceilings": number["ceilings"], "standings": standings(number)}
+        rows.append({**entry, "kind": kind, "own": "ceilings" in entry, **judged})
+    return rows
 
 
 def what_captions_say(result: Results) -> list[dict[str, Any]]:
@@ -174,7 +139,7 @@ def number(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share with one decimal."""
-    return "not computed" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+    return "not computed" if value is None else share(value)
 
 
 def whole(value: Any) -> str:
