@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,21 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
             (built / "a").write_text(text)
     assert (tmp_path / "out").is_symlink() and (tmp_path / "disk/big/a").read_text() == "new"
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["big"]
+
+
+def test_a_directory_that_cannot_be_renamed_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """overlayfs says EXDEV of a directory that came with a container's image."""
+    out, rename = tmp_path / "out", files.os.replace
+    with files.publishing(out) as built:
+        (built / "a").write_text("old")
+
+    def refuses_the_old(source: Path, target: Path) -> None:
+        if Path(source) == out:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(files.os, "replace", refuses_the_old)
+    with files.publishing(out) as built:
+        (built / "a").write_text("new")
+    assert (out / "a").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

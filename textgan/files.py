@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -77,10 +78,15 @@ def publish_dir(built: Path, out: Path) -> None:
         return
     former = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}{_FORMER}"))
     try:
-        os.replace(out, former)
+        try:
+            os.replace(out, former)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.rmtree(out)  # a directory of a container's image: overlayfs removes it and cannot rename it
         os.replace(built, out)
     except BaseException:
-        if not out.exists():
+        if not out.exists() and any(former.iterdir()):
             os.replace(former, out)
         raise
     finally:
