@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from flows import croissant as croissant_file
-from flows.provenance import APACHE, DRAWN, LSUN_LICENCE, PHOTOS, PRETRAINED, provenance, read_json
+from flows import pretrained
+from flows.provenance import APACHE, DRAWN, LSUN_LICENCE, PHOTOS, provenance, read_json
 from textgan.params import Params
 
 MAX_MAIN = 12
@@ -34,6 +35,8 @@ def model_card(loaded: Params, name: str, commit: str, date: str) -> str:
         loaded.datasets[name],
         read_json(Path("models") / name / "snapshot.json"),
     )
+    value = provenance(loaded, name, commit)
+    networks = list(map(pretrained.line, value["licence"]["pretrained"]))
     header: dict[str, Any] = (
         {"license": "apache-2.0"}
         if drawn
@@ -77,11 +80,11 @@ def model_card(loaded: Params, name: str, commit: str, date: str) -> str:
         f"- architecture {settings.train.architecture}, objective {settings.train.objective},"
         f" {snapshot.get('cur_nimg', 0):,} images shown, seed {settings.train.seed}",
         f"- weights sha256 `{snapshot.get('weights_sha256', 'not recorded')}`",
-        *([f"- looks through a frozen {PRETRAINED}"] if settings.train.architecture == "projected" else []),
+        *(f"- looks through a frozen network: {text}" for text in networks if "training" in text),
         "",
         "## Data",
         "",
-        *(f"- {line}" for line in _data_lines(provenance(loaded, name, commit))),
+        *(f"- {line}" for line in _data_lines(value)),
         "",
         "## Evaluation",
         "",
@@ -98,7 +101,7 @@ def model_card(loaded: Params, name: str, commit: str, date: str) -> str:
         "## Licences",
         "",
         f"- code and this card: Apache-2.0\n- training data: {'drawn by this code, Apache-2.0' if drawn else PHOTOS}",
-        f"- pretrained parts, in training or evaluation: {PRETRAINED}",
+        *(f"- pretrained: {text}" for text in networks),
         "- packages of the environment: `environment/versions.json`",
         "",
     ]

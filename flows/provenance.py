@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import textgan
-from flows import history, locked
+from flows import history, locked, pretrained
 from textgan.errors import UserError
 from textgan.params import Params
 
@@ -25,7 +25,6 @@ PHOTOS = (
 )
 LSUN_LICENCE = "https://www.yf.io/p/lsun"
 APACHE = "https://www.apache.org/licenses/LICENSE-2.0"
-PRETRAINED = "EfficientNet-Lite, ImageNet weights (package efficientnet-lite-pytorch, Apache-2.0)"
 
 
 def provenance(loaded: Params, name: str, commit: str) -> dict[str, Any]:
@@ -47,8 +46,10 @@ def provenance(loaded: Params, name: str, commit: str) -> dict[str, Any]:
                 counts = exports.setdefault(export, {})
                 counts[status] = counts.get(status, 0) + 1
     images = read_json(Path("data/images") / name / "manifest.json")
+    records = (Path("data/captions") / name / "metrics.json", Path("data/pairs") / name / "manifest.json")
+    networks = pretrained.of_dataset(loaded, name, *map(read_json, records))
     return {
-        "format": 1,
+        "format": 2,
         "dataset": name,
         "commit": commit,
         "drawn": drawn,
@@ -59,7 +60,7 @@ def provenance(loaded: Params, name: str, commit: str) -> dict[str, Any]:
         "images": {key: images.get(key) for key in ("read", "written", "rejected", "width", "height")}
         | {"splits": {split: part.get("images") for split, part in images.get("splits", {}).items()}},
         "captioner": loaded.datasets[name].captions.captioner,
-        "licence": {"data": "Apache-2.0" if drawn else LSUN_LICENCE, "code": "Apache-2.0", "pretrained": PRETRAINED},
+        "licence": {"data": "Apache-2.0" if drawn else LSUN_LICENCE, "code": "Apache-2.0", "pretrained": networks},
     }
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cards, history, provenance, torn
+from flows import cards, croissant, history, provenance, torn
 from flows import dvc_program as dvc
 from flows.releases import BLOCK, THREADS, File, Index, Store, check_name, parse_index
 from textgan import params
@@ -122,7 +122,7 @@ def _reason(changes: Any) -> str:
 
 
 def gather(loaded: params.Params, commit: str, date: str) -> list[Part]:
-    """Every file of the release, sorted by path. Raises UserError where one is missing."""
+    """Every file of the release, sorted by path. Raises UserError where one is missing or a description is faulty."""
     parts = [Part(name, Path(name)) for name in TRACKED if Path(name).is_file()]
     for stage in history.present_lock().values():
         for out in stage.outs:
@@ -130,9 +130,12 @@ def gather(loaded: params.Params, commit: str, date: str) -> list[Part]:
                 if not path.startswith(DESCRIBED) or Path(path).name in DESCRIPTIONS:
                     parts.append(Part(path, Path(path), md5))
     for name in sorted(loaded.datasets):
+        card, description = (make(loaded, name, commit, date) for make in (cards.model_card, cards.croissant))
+        check_lint(f"cards/{name}.md", cards.lint_card(card))
+        check_lint(f"croissant-{name}.json", croissant.lint(description))
         parts += [
-            Part(f"cards/{name}.md", cards.model_card(loaded, name, commit, date).encode()),
-            Part(f"croissant-{name}.json", to_json(cards.croissant(loaded, name, commit, date)).encode()),
+            Part(f"cards/{name}.md", card.encode()),
+            Part(f"croissant-{name}.json", to_json(description).encode()),
             Part(f"provenance/{name}.json", to_json(provenance.provenance(loaded, name, commit)).encode()),
         ]
     parts.append(Part("environment/versions.json", to_json(provenance.environment()).encode()))
@@ -142,6 +145,12 @@ def gather(loaded: params.Params, commit: str, date: str) -> list[Part]:
     parts += [Part(name, Path(name)) for name in PAGES if Path(name).is_file()]
     unique = {part.path: part for part in sorted(parts, key=lambda part: bool(part.md5))}
     return [unique[path] for path in sorted(unique)]
+
+
+def check_lint(path: str, faults: list[str]) -> None:
+    """Refuse a file made for the release that its own linter finds fault with: releases do not change."""
+    if faults:
+        raise UserError(f"publish: {path}: {'; '.join(faults)}")
 
 
 def digested(part: Part) -> File:

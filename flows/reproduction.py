@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import commit, cost, environment, excuses, guard, history, recorded, restoring, tolerances
+from flows import commit, cost, environment, excuses, guard, history, needs, recorded, restoring, tolerances
 from flows import dvc_program as dvc
 from flows.recorded import NotVerifiable
 from flows.remote import Remote
@@ -120,6 +120,8 @@ class Reproduction:
         """Every stage again: no remote, an empty cache, forced, no run cache."""
         from flows import exports
 
+        if lacks := needs.lacking(self.tree, self.params, self.datasets, self.python):
+            raise NotVerifiable(f"the stages cannot run here: {lacks}")
         try:
             places = exports.places_of(self.params)
         except UserError as error:  # an export that this machine does not have says nothing of the commit

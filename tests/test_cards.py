@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import fnmatch
 import importlib.util
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from flows import cards, croissant, provenance
+from flows import cards, croissant, pretrained, provenance
 from tests import toy_graph
 from textgan import params
 from textgan.errors import UserError
@@ -93,6 +95,39 @@ def test_provenance_counts_every_entry_and_names_the_export() -> None:
     assert list(value["inputs"]) == ["data/exports/catcar"] and value["drawn"] is True
     assert value["images"]["read"] == 24 and value["images"]["splits"]["train"] == 17
     assert provenance.provenance(photos(), "catcar", COMMIT)["statement"] == provenance.PHOTOS
+
+
+def test_every_pretrained_network_is_named_with_its_licence_and_no_other(repository: Path) -> None:
+    """By the parameters and what the stages recorded; the card and the release say the same."""
+    plain = params.load()
+    names = [entry["name"] for entry in provenance.provenance(plain, "catcar", COMMIT)["licence"]["pretrained"]]
+    assert names == [pretrained.LITE]
+    value = yaml.safe_load((repository / "params.yaml").read_text())
+    settings = value["datasets"]["catcar"]
+    settings["captions"] |= {"captioner": "merge", "order": ["annotations", "measured", "model"]}
+    settings["pairs"]["embeddings"] = settings["train"]["text_encoder"] = "minilm"
+    weights = {name: {"path": "w", "sha256": digit * 64} for digit, name in enumerate_hex(pretrained.SUPPLIED)}
+    settings["evaluate"]["weights"] = weights
+    loaded = params.from_mapping(params.Params, value, "params.yaml")
+    found = pretrained.of_dataset(loaded, "catcar", {"captioner": "merge(model/1:blip)"}, {})
+    text = "\n".join(map(pretrained.line, found))
+    for said in ("EfficientNet-Lite", "U2-Netp", "merge(model/1:blip)", "MiniLM", "Inception", "DINOv2", "CLIP"):
+        assert said in text
+    assert {entry["sha256"][0] for entry in found if "sha256" in entry} == set("abc")
+    identity = {"embeddings": {"model_sha256": "f" * 64}}
+    [vectors] = [e for e in pretrained.of_dataset(loaded, "catcar", {}, identity) if e["name"] == pretrained.MINILM]
+    assert vectors["sha256"] == "f" * 64 and vectors["licence"] == "Apache-2.0"
+    card = cards.model_card(loaded, "catcar", COMMIT, DATE)
+    assert cards.lint_card(card) == [] and all(f"- pretrained: {entry['name']}" in card for entry in found[3:])
+    photographed = params.Params(preset="p", draw={}, datasets=plain.datasets)
+    measured = dataclasses.replace(plain.datasets["catcar"].captions, measured={"cat": {"colour": 0.5}})
+    photographed.datasets["catcar"] = dataclasses.replace(plain.datasets["catcar"], captions=measured)
+    assert pretrained.SALIENCY in [e["name"] for e in pretrained.of_dataset(photographed, "catcar", {}, {})]
+
+
+def enumerate_hex(names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """(a, first name), (b, second name) ..."""
+    return zip("abcdef", names, strict=False)
 
 
 def test_a_description_is_complete_and_its_hashes_are_true(tmp_path: Path) -> None:

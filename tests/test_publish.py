@@ -87,6 +87,21 @@ def test_release_names_everything_that_the_commit_made(store: Store) -> None:
     assert releases.damaged(store, index) == []
 
 
+@pytest.mark.parametrize(
+    ("maker", "made", "why"),
+    [
+        ("model_card", "---\nlicense: x\n---\n", "cards/catcar.md: header: library_name is missing"),
+        ("croissant", {"@type": "sc:Dataset"}, "croissant-catcar.json: @context is missing"),
+    ],
+)
+def test_a_description_with_a_fault_is_not_published(store: Store, monkeypatch, maker, made, why) -> None:
+    """Releases do not change, so that a fault would stay."""
+    monkeypatch.setattr(publish.cards, maker, lambda *_arguments: made)
+    with pytest.raises(UserError, match=f"publish: {why}"):
+        publish.publish(tag="faulty")
+    assert store.read_index("faulty") is None
+
+
 @pytest.mark.slow
 def test_a_killed_publish_is_invisible_and_the_next_one_completes_it(store: Store, tmp_path: Path) -> None:
     """SIGKILL before the first object, between objects and before the index; then the release of a whole run."""

