@@ -12,6 +12,7 @@ from pathlib import Path
 
 from textgan.errors import UserError
 from textgan.files import write_bytes
+from textgan.report.cost import write_cost
 from textgan.report.times import StageTime, git, stage_times
 
 CONTENT = Path("report/content/page.html")
@@ -22,13 +23,17 @@ SECONDS = re.compile("<!-- seconds of ([a-z]+@[A-Za-z0-9_-]+) -->")
 
 
 def assemble() -> Path:
-    """Write report/index.html. Raises UserError where the content is missing."""
+    """Write report/index.html, and report/cost-LANGUAGE.tex for the paper.
+
+    Raises UserError where the content is missing.
+    """
     try:
         content = CONTENT.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{CONTENT}: no such file; the stage report writes it (`dvc repro report`)") from None
     times = {stage.name: str(stage) for stage in stage_times()}
     content = SECONDS.sub(lambda match: times.get(match[1], "–"), content)
+    write_cost(stage_times(), machine(), INDEX.parent)
     write_bytes(INDEX, content.replace(PLACE, run_facts(), 1).encode())
     return INDEX
 

@@ -1,4 +1,7 @@
-"""Tables for the paper: booktabs LaTeX in Spanish and English, every number generated."""
+"""Tables for the paper: booktabs LaTeX in Spanish and English, every number generated.
+
+Method and experiments are here, results in `paper_results`; what it cost depends on the machine (`cost`).
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,10 @@ from typing import Any
 
 from textgan.params import DatasetParams, Params
 from textgan.report.figures import write_figures
+from textgan.report.latex import NOTHING, booktabs, code, local
+from textgan.report.paper_results import results_tables
+from textgan.report.paper_words import VALUES, WORDS, escape, word
 from textgan.report.results import Results
-
-WORDS = {
-    "en": {
-        "metric": "Metric", "value": "Value", "interval": "95 \\% interval", "floor": "Floor", "fact": "Fact",
-        "right": "Right", "shuffled": "Shuffled", "base": "Base rate", "real": "Real pictures", "n": "$n$",
-        "kid": "KID", "fd": "Fréchet distance", "recall": "Recall", "coverage": "Coverage",
-        "precision": "Precision", "density": "Density", "worst": "Blurred",
-        "parameter": "Parameter", "split": "Split", "images": "Images", "captions": "Captions",
-        "distinct": "Distinct", "length": "Words a caption", "rejected": "rejected", "numbers": "Numbers",
-        "generated": "Generated", "fingerprint": "Data fingerprint", "pairs": "Pairs", "rprecision": "R-precision",
-        "yes": "yes", "no": "no", "chance": "Chance (95 \\%)",
-        "kind": "Kind", "colour": "Colour", "background": "Background", "side": "Side", "framing": "Framing",
-        "lite2": "Lite2", "patches8": "patches", "agreement": "Facts", "retrieval": "R-precision",
-        "latent": "Latent space", "generated_pairs": "Generated images", "shuffled_pairs": "Captions shuffled",
-    },
-    "es": {
-        "metric": "Métrica", "value": "Valor", "interval": "Intervalo del 95 \\%", "floor": "Suelo",
-        "fact": "Atributo", "right": "Aciertos", "shuffled": "Permutados", "base": "Tasa base",
-        "real": "Imágenes reales", "n": "$n$",
-        "kid": "KID", "fd": "Distancia de Fréchet", "recall": "Exhaustividad", "coverage": "Cobertura",
-        "precision": "Precisión", "density": "Densidad", "worst": "Desenfocadas",
-        "parameter": "Parámetro", "split": "Partición", "images": "Imágenes", "captions": "Descripciones",
-        "distinct": "Distintas", "length": "Palabras por descripción", "rejected": "rechazadas", "numbers": "Números",
-        "generated": "Generadas", "fingerprint": "Huella de los datos", "pairs": "Pares", "rprecision": "R-precisión",
-        "yes": "sí", "no": "no", "chance": "Azar (95 \\%)",
-        "kind": "Tipo", "colour": "Color", "background": "Fondo", "side": "Posición", "framing": "Encuadre",
-        "train": "entrenamiento", "select": "selección", "test": "prueba",
-        "lite2": "Lite2", "patches8": "parches", "agreement": "Atributos", "retrieval": "R-precisión",
-        "latent": "Espacio latente", "generated_pairs": "Imágenes generadas", "shuffled_pairs": "Permutadas",
-    },
-}  # fmt: skip
 
 
 def write_paper(results: Sequence[Results], params: Params, out: Path) -> None:
@@ -49,12 +24,12 @@ def write_paper(results: Sequence[Results], params: Params, out: Path) -> None:
         for language in WORDS:
             sections = {
                 "method": [settings_table(params.datasets[result.name], language)],
-                "experiments": [data_table(result, language), protocol_table(result, language)],
-                "results": [
-                    image_table(result, language),
-                    agreement_table(result, language),
-                    retrieval_table(result, language),
+                "experiments": [
+                    data_table(result, language),
+                    protocol_table(result, language),
+                    names_table(result, language),
                 ],
+                "results": results_tables(result, language),
             }
             for section, tables in sections.items():
                 (out / f"{section}-{result.name}-{language}.tex").write_text("\n".join(tables), encoding="utf-8")
@@ -63,9 +38,8 @@ def write_paper(results: Sequence[Results], params: Params, out: Path) -> None:
 
 def settings_table(params: DatasetParams, language: str) -> str:
     """Every parameter of the training: the method as it ran."""
-    words = WORDS[language]
-    rows = [[f"\\texttt{{{tex(key)}}}", tex(_plain(value, language))] for key, value in asdict(params.train).items()]
-    return booktabs([words["parameter"], words["value"]], rows, "lr")
+    rows = [[code(key), _plain(value, language)] for key, value in asdict(params.train).items()]
+    return booktabs([word("parameter", language), word("value", language)], rows, "lr")
 
 
 def data_table(result: Results, language: str) -> str:
@@ -89,111 +63,40 @@ def data_table(result: Results, language: str) -> str:
 
 def protocol_table(result: Results, language: str) -> str:
     """What each group of numbers was made from."""
-    words = WORDS[language]
     rows = [
         [
-            words.get(one["name"], tex(one["name"])),
+            word(one["name"], language),
             str(one["data"]["generated_images"]),
-            str(one["data"].get("real_images", "--")),
-            f"\\texttt{{{one['sha']}}}",
+            str(one["data"].get("real_images", NOTHING)),
+            code(one["sha"]),
         ]
         for one in result.value.get("fingerprint_index", [])
     ]
-    return booktabs([words["numbers"], words["generated"], words["real"], words["fingerprint"]], rows, "lrrl")
+    head = [word(key, language) for key in ("numbers", "generated", "real", "fingerprint")]
+    return booktabs(head, rows, "lrrl")
 
 
-def retrieval_table(result: Results, language: str) -> str:
-    """R-precision between real pairs and shuffled prompts."""
-    found = result.value.get("retrieval")
-    if not found:
-        return "% not computed\n"
-    words = WORDS[language]
+def names_table(result: Results, language: str) -> str:
+    """Every metric by its name, which is its protocol, with the fingerprint of its data."""
+    prints = {name: one["sha"] for one in result.value.get("fingerprint_index", []) for name in one["metrics"]}
     rows = [
         [
-            words[label],
-            share(found[key]["value"], language),
-            f"[{share(found[key]['low'], language)}; {share(found[key]['high'], language)}]",
+            code(name),
+            NOTHING if value is None else local(value, language),
+            code(prints[name]) if name in prints else NOTHING,
         ]
-        for key, label in (("real", "real"), ("generated", "generated_pairs"), ("shuffled", "shuffled_pairs"))
+        for name, value in result.metrics.items()
     ]
-    return booktabs([words["pairs"], words["rprecision"], words["interval"]], rows, "lrr")
-
-
-def image_table(result: Results, language: str) -> str:
-    """Image metrics with interval, floor and the ceiling of blur."""
-    words = WORDS[language]
-    head = [words["metric"], words["value"], words["interval"], words["floor"], words["worst"]]
-    rows = [
-        [
-            f"{words[entry['what']]} ({words.get(entry['extractor'], entry['extractor'])})",
-            local(entry["value"], language),
-            f"[{local(entry['low'], language)}; {local(entry['high'], language)}]",
-            local(entry["floor"], language),
-            local(entry["ceilings"]["blurred"], language),
-        ]
-        for entry in result.value["numbers"]
-    ]
-    return booktabs(head, rows, "lrrrr")
-
-
-def agreement_table(result: Results, language: str) -> str:
-    """Facts measured again, with the control."""
-    agreed = result.value.get("agreement")
-    if not agreed:
-        return "% not computed\n"
-    words = WORDS[language]
-    head = [words[key] for key in ("fact", "right", "interval", "shuffled", "chance", "base", "real", "n")]
-    rows = [
-        [
-            words.get(fact["name"], fact["name"]),
-            share(fact["matched"]["value"], language),
-            f"[{share(fact['matched']['low'], language)}; {share(fact['matched']['high'], language)}]",
-            share(fact["shuffled"]["value"], language),
-            f"[{share(fact['chance']['low'], language)}; {share(fact['chance']['high'], language)}]",
-            share(fact["base_rate"], language),
-            share(agreed["real"][fact["name"]]["value"], language) if fact["name"] in agreed["real"] else "--",
-            str(fact["count"]),
-        ]
-        for fact in agreed["facts"]
-    ]
-    return booktabs(head, rows, "lrrrrrrr")
-
-
-def booktabs(head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
-    """A tabular with top, middle and bottom rules."""
-    lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", " & ".join(head) + " \\\\", "\\midrule"]
-    lines += [" & ".join(row) + " \\\\" for row in rows]
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
-
-
-def local(value: float, language: str) -> str:
-    """Three significant digits with their zeros; a decimal comma in Spanish."""
-    if value == 0:
-        text = "0"
-    elif 1e-3 <= abs(value) < 1e4:
-        text = f"{value:#.3g}".removesuffix(".") if abs(value) < 1e3 else f"{value:.0f}"
-    else:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
-        text = f"{mantissa} \\cdot 10^{{{int(exponent)}}}"
-    mathematical = "cdot" in text or value < 0  # in text, a minus would be a hyphen
-    text = text.replace(".", "{,}" if mathematical else ",") if language == "es" else text
-    return f"${text}$" if mathematical else text
-
-
-def share(value: float, language: str) -> str:
-    """Per cent with one decimal."""
-    text = f"{100 * value:.1f} \\%"
-    return text.replace(".", ",") if language == "es" else text
-
-
-def tex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return "".join(f"\\{character}" if character in "_%&#$" else character for character in text)
+    return booktabs([word(key, language) for key in ("name", "value", "fingerprint")], rows, "lrl")
 
 
 def _plain(value: Any, language: str) -> str:
-    """A parameter's value: yes or no, a number as it was written, or its name."""
+    """A parameter's value: yes or no, a number as it was written, or its name in this language."""
     if isinstance(value, bool):
-        return WORDS[language]["yes" if value else "no"]
+        return word("yes" if value else "no", language)
+    if value is None:
+        return NOTHING
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text.replace(".", ",") if language == "es" and isinstance(value, float) else text
+    if isinstance(value, str):
+        return escape(VALUES.get(language, {}).get(value, text))
+    return text.replace(".", ",") if language == "es" and isinstance(value, float) else escape(text)
