@@ -159,7 +159,7 @@ def _listing(store: Store, md5: str) -> list[str] | None:
         return list(history.listing(history.cached(md5).read_bytes(), md5).values())
     except (FileNotFoundError, UserError):
         pass
-    payload = store.read_optional(f"{store.remote.prefix}/files/md5/{md5[:2]}/{md5[2:]}", MAX_LISTING_BYTES)
+    payload = store.read_optional(f"{store.remote.prefix}/{history.key_of(md5)}", MAX_LISTING_BYTES)
     return None if payload is None else list(history.listing(payload, md5).values())
 
 

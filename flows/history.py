@@ -170,6 +170,11 @@ def cached(md5: str, cache: Path | None = None) -> Path:
     return (cache or cache_dir()) / "files" / "md5" / md5[:2] / md5[2:]
 
 
+def key_of(md5: str) -> str:
+    """Where the storage keeps an object, below its prefix."""
+    return f"files/md5/{md5[:2]}/{md5[2:]}"
+
+
 def listing(payload: bytes, md5: str) -> dict[str, str]:
     """{relative path: md5} of a directory object. Raises UserError where the bytes are not those that md5 names."""
     if hashlib.md5(payload, usedforsecurity=False).hexdigest() != md5.removesuffix(DIRECTORY):

@@ -7,39 +7,22 @@ the code is that commit's; shards, inventory and captions say which LMDB keys ar
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows import history
+from flows.finding import EXPORTS, Made, find, is_within
 from flows.history import Commit, Entry, StageRecord
+from flows.listings import Listings
 from flows.rows import Row, content, count_rows, find_rows, sample_keys, split_member
-from textgan.errors import UserError
-from textgan.files import sha256_file, to_json
+from textgan.files import to_json
+from textgan.report.assemble import CONTENT, INDEX
 from textgan.toplevel import typed_or_name
 
-EXPORTS = "data/exports/"
 SHOWN_KEYS = 3
 SHALLOW = "this clone is shallow, an older commit may have recorded it first; `git fetch --unshallow` brings the rest"
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A file as one dvc.lock records it: the out that holds it, and the stage that made that."""
-
-    path: str
-    md5: str
-    out: Entry
-    stage: StageRecord
-    commit: Commit | None
-    """The commit whose lock this is; None for the present, uncommitted one."""
-    lock: dict[str, StageRecord]
-    newest: dict[str, StageRecord]
-    """The newest lock with the same outs: what it names besides is more likely to be here."""
 
 
 @dataclass(slots=True)
@@ -117,7 +100,8 @@ def lines_of(answer: Lineage, keys: bool = False) -> list[str]:
 def trace(what: str) -> Lineage:
     """Find a file by path or hash and follow it to its sources. Raises UserError where nothing recorded it."""
     what, member = split_member(what)
-    made, also_in = find(what)
+    listings = Listings()
+    made, also_in = find(what, listings)
     answer = Lineage(
         made.path,
         made.md5,
@@ -146,19 +130,21 @@ def trace(what: str) -> Lineage:
         answer.exports += [asdict(out) | {"drawn": stage.params} for out in drawn]
         answer.exports += [asdict(dep) | {"drawn": None} for dep in real]
     answer.notes += code_of.notes
-    _count(answer, made, member)
+    if what == INDEX.as_posix():
+        answer.notes.append(f"{INDEX} is {CONTENT} with this machine's times and hardware put in; no dvc.lock has it")
+    _count(answer, made, member, listings)
     if history.git("rev-parse", "--is-shallow-repository").strip() == "true":
         answer.notes.append(SHALLOW)
     return answer
 
 
-def _count(answer: Lineage, made: Made, member: str) -> None:
+def _count(answer: Lineage, made: Made, member: str, listings: Listings) -> None:
     """Entries and LMDB keys, by the inventory of the commit that made the file or, where that is gone, the newest."""
     missing = []
     for lock in (made.lock, made.newest):
         ingests = (stage for stage in upstream(lock[made.stage.name], lock) if stage.name.startswith("ingest"))
         for out in next((stage.outs for stage in ingests), ()):
-            name, files = f"{out.path}/inventory.parquet", _files(out)
+            name, files = f"{out.path}/inventory.parquet", listings.files(out) or {}
             place = content(name, files.get(name, ""))
             if place is None:
                 missing += [f"{name} of md5 {files.get(name, out.md5)} is not here; `dvc pull` brings it"]
@@ -168,31 +154,6 @@ def _count(answer: Lineage, made: Made, member: str) -> None:
             answer.rows = None if keys is None else find_rows(place, keys)
             return
     answer.notes += missing[:1]
-
-
-def find(what: str) -> tuple[Made, int]:
-    """The newest record of a path or hash, and how many further commits have the same."""
-    places: list[tuple[Commit | None, dict[str, StageRecord]]] = []
-    if history.LOCK_FILE.is_file():
-        places.append((None, history.present_lock()))
-    parsed: dict[str, dict[str, StageRecord]] = {}
-    for commit in history.commits_with_lock():
-        if commit.blob not in parsed:
-            parsed[commit.blob] = history.parse_lock(history.blob(commit.blob), f"{commit.sha[:12]}:dvc.lock")
-        places.append((commit, parsed[commit.blob]))
-    looked = (_look(wanted, *place) for wanted in _candidates(what) for place in places)
-    found = next((made for made in looked if made is not None), None)
-    if found is None:
-        raise UserError(
-            f"lineage: {what}: none of the {len(places)} dvc.lock files of this tree and its history has it"
-        )
-    same = [commit for commit, lock in places if commit and found.stage.same_outs(lock.get(found.stage.name))]
-    if not same:
-        return found, 0
-    oldest = same[-1]  # made these bytes; those after it kept them
-    lock = parsed[oldest.blob]
-    stage = lock[found.stage.name]
-    return Made(found.path, found.md5, found.out, stage, oldest, lock, found.lock), len(same) - 1
 
 
 def upstream(stage: StageRecord, lock: dict[str, StageRecord]) -> list[StageRecord]:
@@ -206,76 +167,8 @@ def upstream(stage: StageRecord, lock: dict[str, StageRecord]) -> list[StageReco
             continue
         order.append(current)
         for dep in current.deps:
-            todo += [makers[path] for path in makers if _is_within(dep.path, path) or _is_within(path, dep.path)]
+            todo += [makers[path] for path in makers if is_within(dep.path, path) or is_within(path, dep.path)]
     return order
-
-
-def _candidates(what: str) -> Iterator[tuple[str, str]]:
-    """What is meant: ('path', relative path) or ('hash', md5 prefix); a sha256 becomes a path of this tree."""
-    path, text = Path(what), what.lower()
-    if re.fullmatch(r"[0-9a-f]{8,64}(\.dir)?", text) and not path.exists():
-        if len(text.removesuffix(history.DIRECTORY)) <= 32:
-            yield "hash", text
-        if place := _by_sha256(text):
-            yield "path", place
-        return
-    absolute = Path.cwd() / path
-    if not absolute.is_relative_to(Path.cwd()) or ".." in path.parts:
-        raise UserError(f"lineage: {what}: not in this repository, {Path.cwd()}")
-    yield "path", absolute.relative_to(Path.cwd()).as_posix()
-
-
-def _by_sha256(text: str) -> str:
-    """Path of the file in this tree whose sha256 begins so: as manifests state it, else read; empty where none has."""
-    unstated = []
-    for stage in history.present_lock().values() if history.LOCK_FILE.is_file() else ():
-        for out in stage.outs:
-            stated = _stated(Path(out.path) / "manifest.json")
-            for path, sha256 in stated.items():
-                if sha256.startswith(text):
-                    return path
-            if not out.path.startswith(EXPORTS):
-                unstated += [path for path in _files(out) if path not in stated]
-    for name in sorted(unstated):
-        if Path(name).is_file() and sha256_file(Path(name)).startswith(text):
-            return name
-    return ""
-
-
-def _stated(manifest: Path) -> dict[str, str]:
-    """{path: sha256} of the shards that a manifest lists; reading all of LSUN would take minutes."""
-    if not manifest.is_file():
-        return {}
-    splits = json.loads(manifest.read_text(encoding="utf-8")).get("splits", {})
-    shards = [shard for part in splits.values() for shard in part.get("shards", [])]
-    return {f"{manifest.parent.as_posix()}/{shard['name']}": shard.get("sha256", "") for shard in shards}
-
-
-def _look(wanted: tuple[str, str], commit: Commit | None, lock: dict[str, StageRecord]) -> Made | None:
-    """The out of one lock that is, or holds, what is looked for."""
-    kind, text = wanted
-    for stage in lock.values():
-        for out in stage.outs:
-            if (kind == "path" and out.path == text) or (kind == "hash" and out.md5.startswith(text)):
-                return Made(out.path, out.md5, out, stage, commit, lock, lock)
-            if not out.md5.endswith(history.DIRECTORY) or (kind == "path" and not _is_within(text, out.path)):
-                continue
-            for path, md5 in _files(out).items():
-                if (kind == "path" and path == text) or (kind == "hash" and md5.startswith(text)):
-                    return Made(path, md5, out, stage, commit, lock, lock)
-    return None
-
-
-def _files(out: Entry) -> dict[str, str]:
-    """Files of an out whose listing is in the cache; none where it is not."""
-    try:
-        return history.files_of(out)
-    except UserError:
-        return {}
-
-
-def _is_within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory}/")
 
 
 class _Code:

@@ -136,7 +136,7 @@ def _bring(s3: Any, remote: Remote, md5: str, place: Path, parts: Path, check: C
     part = parts / f"{md5}.{secrets.token_hex(4)}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        reply = s3.get_object(Bucket=remote.bucket, Key=f"{remote.prefix}/files/md5/{md5[:2]}/{md5[2:]}")
+        reply = s3.get_object(Bucket=remote.bucket, Key=f"{remote.prefix}/{history.key_of(md5)}")
         with open(part, "wb") as file:
             for block in reply["Body"].iter_chunks(BLOCK):
                 check()

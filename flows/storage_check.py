@@ -101,7 +101,7 @@ def _named(store: Store, report: Report) -> dict[str, str]:
     """{key: what names it}. An index that is none, and a listing that is none, go into the report."""
     named: dict[str, str] = {}
     for path, md5 in stored_outs(Path()).items() if Path("dvc.yaml").exists() else ():
-        key = _data_key(md5)
+        key = history.key_of(md5)
         named[key] = f"{path}, named by dvc.lock"
         payload = store.read_optional(f"{store.remote.prefix}/{key}") if md5.endswith(history.DIRECTORY) else None
         try:
@@ -109,7 +109,7 @@ def _named(store: Store, report: Report) -> dict[str, str]:
         except UserError:
             report.wrong.setdefault(key, "damaged: not the listing that its name says")
             continue
-        named |= {_data_key(file): f"{path}/{relative}, named by dvc.lock" for relative, file in files.items()}
+        named |= {history.key_of(file): f"{path}/{relative}, named by dvc.lock" for relative, file in files.items()}
     for name in store.names():
         try:
             index = store.need_index(name)[0]
@@ -148,7 +148,3 @@ def _digest(store: Store, key: str) -> str:
 def _name(key: str) -> str:
     """The hash that a key states."""
     return "".join(key.split("/")[-2:]) if DATA.fullmatch(key) else key.rpartition("/")[2]
-
-
-def _data_key(md5: str) -> str:
-    return f"files/md5/{md5[:2]}/{md5[2:]}"

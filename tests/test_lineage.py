@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 
 from flows import history
 from flows.lineage import lineage, lines_of, trace
+from flows.remote import load_remote, save_remote
 from flows.rows import split_member
+from flows.storage import PLACE
 from tests import toy_graph
 from textgan.errors import UserError
 
@@ -166,6 +169,56 @@ def test_a_directory_at_a_commit_has_the_hash_that_dvc_gives_it(tmp_path: Path) 
         recorded = {dep.path: dep.md5 for dep in history.present_lock()["draw@catcar"].deps}
         assert recorded["code"] == history.md5_at(commit, "code")
         assert history.md5_at(commit, "nothing") is None
+
+
+def test_in_a_bare_clone_the_storage_tells_what_is_in_a_directory(tmp_path: Path) -> None:
+    """By path and by hash, with no artifact brought; what cannot be known without it is said, not denied."""
+    weights = "models/catcar/G_ema.safetensors"
+    published = toy_graph.published()
+    toy_graph.run(tmp_path, "git", "clone", "-q", str(published), "bare")
+    md5 = hashlib.md5((published / weights).read_bytes(), usedforsecurity=False).hexdigest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "bare")
+        for what in (weights, SHARD):
+            with pytest.raises(UserError, match=f"it may be in {Path(what).parent}, whose listing is neither here"):
+                trace(what)
+        with pytest.raises(UserError, match="the listings of . directories are neither here nor in the storage"):
+            trace(md5)
+        known = load_remote(published / PLACE)
+        assert known is not None
+        down = dataclasses.replace(known, endpoint="http://127.0.0.1:9")
+        save_remote(PLACE, down)
+        with pytest.raises(UserError, match="it may be in models/catcar"):
+            trace(weights)
+        save_remote(PLACE, known)
+        for what in (weights, md5, md5[:12]):
+            answer = trace(what)
+            assert (answer.path, answer.md5, answer.out) == (weights, md5, "models/catcar")
+        assert any("inventory.parquet" in note and "is not here" in note for note in answer.notes)
+        assert trace(SHARD).path == SHARD and trace("data/images/catcar").rows is None
+        for nowhere in ("models/catcar/nothing", "0" * 32):
+            with pytest.raises(UserError, match="none of the . dvc.lock files of this tree and its history has it$"):
+                trace(nowhere)
+        assert not Path(".dvc/cache").exists() and not Path("models").exists()
+
+
+def test_the_page_is_that_of_the_stage_report(repository: Path, tmp_path: Path) -> None:
+    """report/index.html is no out: it is the page of one with this machine's times in it, and the answer says so."""
+    clone = tmp_path / "clone"
+    subprocess.run(["cp", "-a", str(repository), str(clone)], check=True)
+    (clone / "report" / "content").mkdir(parents=True)
+    (clone / "report" / "content" / "page.html").write_text("a page")
+    file = hashlib.md5(b"a page", usedforsecurity=False).hexdigest()
+    directory = history._directory_md5({"page.html": file})
+    stage = f"  report:\n    cmd: x\n    outs:\n    - path: report/content\n      md5: {directory}\n      size: 6\n"
+    with open(clone / "dvc.lock", "a") as lock:
+        lock.write(stage)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(clone)
+        answer = trace("report/index.html")
+    assert (answer.path, answer.md5) == ("report/content/page.html", file)
+    assert answer.stages[0]["name"] == "report"
+    assert any("times and hardware" in note for note in answer.notes)
 
 
 def test_what_nothing_recorded_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
