@@ -14,7 +14,7 @@ setup-dev: ## the same and the tools of the developers
 lock: setup-dev ## resolve both lock files anew
 	scripts/lock.sh
 lint: setup-dev ## style and security
-	$(PY) -m ruff check . && $(PY) -m bandit -q -ll -c pyproject.toml -r textgan pipeline flows
+	$(PY) -m ruff check . && $(PY) -m bandit -q -ll -c pyproject.toml -r textgan pipeline flows benchmarks scripts
 audit: setup ## known vulnerabilities of the locked packages (asks the internet)
 	@$(PY) scripts/audit.py requirements.lock
 types: setup-dev ## mypy

@@ -130,7 +130,8 @@ def gather(loaded: params.Params, commit: str, date: str) -> list[Part]:
                 if not path.startswith(DESCRIBED) or Path(path).name in DESCRIPTIONS:
                     parts.append(Part(path, Path(path), md5))
     for name in sorted(loaded.datasets):
-        card, description = (make(loaded, name, commit, date) for make in (cards.model_card, cards.croissant))
+        card = cards.model_card(loaded, name, commit, date)
+        description = cards.croissant(loaded, name, commit, date)
         check_lint(f"cards/{name}.md", cards.lint_card(card))
         check_lint(f"croissant-{name}.json", croissant.lint(description))
         parts += [

@@ -93,4 +93,5 @@ def test_make_lint_refuses_what_the_security_page_says_it_refuses(tmp_path, line
     options = ["-q", "-ll", "-c", str(SCRIPT.parents[1] / "pyproject.toml"), "-f", "json"]
     done = subprocess.run([sys.executable, "-m", "bandit", *options, str(file)], capture_output=True, text=True)
     found = [result["test_id"] for result in json.loads(done.stdout)["results"]]
+    assert "-r textgan pipeline flows benchmarks scripts" in (SCRIPT.parents[1] / "Makefile").read_text()
     assert found == ([rule] if rule else []) and done.returncode == bool(rule)
