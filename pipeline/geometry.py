@@ -39,6 +39,18 @@ class Placement:
         """Whether any side of the crop grows."""
         return self.crop.width < self.width or self.crop.height < self.height
 
+    @property
+    def needs_pillow(self) -> bool:
+        """Whether only Pillow itself gives Pillow's pixels.
+
+        torch resizes rows first, always. Pillow (13) begins with the axis that is less work, and what a first pass
+        clips is lost to the second: 27 dB apart on noise. It begins with columns only where they shrink, and, where
+        both scales are equal, only for pictures more than twice as high as wide; the rule stays clear of that.
+        """
+        width, height = self.crop.width, self.crop.height
+        is_even = 50 * abs(width * self.height - height * self.width) <= height * self.width
+        return self.pillow or (self.height < height and not (is_even and 10 * height <= 19 * width))
+
 
 @dataclass(frozen=True, slots=True)
 class Misfit:

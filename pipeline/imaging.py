@@ -110,7 +110,7 @@ def place(pixels: np.ndarray, placement: Placement) -> np.ndarray:  # uint8 [H,W
     box = placement.crop
     pixels = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
     if (box.width, box.height) != (placement.width, placement.height):
-        pixels = (resize_pillow if placement.pillow else resize)(pixels, placement.width, placement.height)
+        pixels = (resize_pillow if placement.needs_pillow else resize)(pixels, placement.width, placement.height)
     if (placement.width, placement.height) == (placement.canvas_width, placement.canvas_height):
         return np.ascontiguousarray(pixels)
     canvas = np.zeros((placement.canvas_height, placement.canvas_width, 3), np.uint8)
@@ -119,7 +119,11 @@ def place(pixels: np.ndarray, placement: Placement) -> np.ndarray:  # uint8 [H,W
 
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Antialiased Lanczos-3 on uint8: torch's, several times Pillow's speed and within 60 dB of it (torch >= 2.13)."""
+    """Antialiased Lanczos-3 on uint8: torch's, several times Pillow's speed (torch >= 2.13).
+
+    Where `Placement.needs_pillow` is false, photos agree with Pillow's to 60 dB and more, and any picture to 48 dB,
+    which is a difference of 1 everywhere: in a chequerboard the true values lie half-way between two. None is above 2.
+    """
     if not _TORCH_LANCZOS:
         return resize_pillow(pixels, width, height)
     # The batch axis comes first of all: unsqueezed last, its stride hides that this is channels-last, and torch

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -349,14 +349,50 @@ def test_legacy_is_pixel_for_pixel(w: int, h: int, size: tuple[int, int]) -> Non
         assert np.array_equal(imaging.place(pixels, placement), expected)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(20, 400), st.integers(20, 400), st.sampled_from([(64, 64), (64, 48), (40, 72)]))
-def test_resize_agrees_with_pillow(w: int, h: int, size: tuple[int, int]) -> None:
-    """At least 60 dB on what a crop gives, up and down."""
-    placement = place_on(w, h, *size, "center_crop", "upscale")
-    assert isinstance(placement, Placement)
-    pixels = picture(placement.crop.width, placement.crop.height)
-    assert psnr(imaging.resize(pixels, *size), imaging.resize_pillow(pixels, *size)) >= 60
+PATTERNS = ("photo", "noise", "chequers")
+
+
+def pattern(kind: str, width: int, height: int) -> np.ndarray:
+    """A smooth picture, or the hardest there are: black and white by chance, or in turn (uint8 [H,W,3])."""
+    if kind == "photo":
+        return picture(width, height)
+    turns = np.add.outer(np.arange(height), np.arange(width))[..., None] % 2
+    random = np.random.default_rng(0).integers(0, 2, (height, width, 3))
+    return np.broadcast_to(255 * (turns if kind == "chequers" else random), (height, width, 3)).astype(np.uint8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 500),
+    st.integers(1, 500),
+    st.sampled_from([(64, 64), (64, 48), (40, 72), (100, 60), (256, 192), (9, 200)]),
+    st.sampled_from(["center_crop", "center_crop_wide", "pad", "stretch"]),
+    st.sampled_from(PATTERNS),
+)
+@example(3, 500, (512, 384), "pad", "noise")
+@example(300, 200, (100, 60), "center_crop", "chequers")
+@example(116, 316, (102, 278), "pad", "photo")
+def test_resize_agrees_with_pillow(w: int, h: int, size: tuple[int, int], geometry: str, kind: str) -> None:
+    """At least 48 dB and no value further than 2, whatever the sizes and the picture; 60 dB for what is smooth."""
+    placement = place_on(w, h, *size, geometry, "upscale")
+    if isinstance(placement, Misfit):
+        return
+    pixels, box = pattern(kind, w, h), placement.crop
+    cropped = np.ascontiguousarray(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
+    expected = imaging.resize_pillow(cropped, placement.width, placement.height)
+    x, y = placement.x, placement.y
+    placed = imaging.place(pixels, placement)[y : y + placement.height, x : x + placement.width]
+    assert np.abs(placed.astype(int) - expected).max() <= 2 and psnr(placed, expected) >= 48
+    assert kind != "photo" or min(*cropped.shape[:2], *placed.shape[:2]) < 20 or psnr(placed, expected) >= 60
+
+
+@given(st.integers(200, 4000), st.sampled_from([(1, 1), (4, 3), (3, 4), (3, 2), (2, 3), (16, 9), (9, 16)]))
+def test_photos_take_the_fast_path(side: int, shape: tuple[int, int]) -> None:
+    """Whatever a camera makes, cropped or padded to a square or to LSUN's 4:3."""
+    for target in ((256, 256), (64, 64), (512, 384), (256, 192)):
+        for geometry in ("center_crop", "pad"):
+            placement = place_on(side, side * shape[1] // shape[0], *target, geometry, "upscale")
+            assert isinstance(placement, Placement) and not placement.needs_pillow
 
 
 def test_pad_keeps_all_of_the_picture() -> None:
