@@ -272,6 +272,31 @@ def test_an_environment_is_built_once_for_each_lock_and_never_half(tiny_reposito
         commit.python_of(tree)
 
 
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_real_setup_builds_an_environment_of_a_few_locked_packages(tiny_repository, tmp_path):
+    """By the script, pip and hashes that a whole one is built by, without torch; a wrong hash is refused."""
+    root, tree = Path(__file__).parents[1], tmp_path / "tree"
+    shutil.copytree(tiny_repository, tree)
+    (tree / "scripts").mkdir()
+    for name in ("scripts/setup.sh", "pyproject.toml", "README.md"):
+        shutil.copy(root / name, tree / name)
+    whole = (root / "requirements.lock").read_text()
+    blocks = [re.search(rf"^{name}==.*\n(?:    --hash.*\n)+", whole, re.M)[0] for name in ("pyyaml", "setuptools")]
+    (tree / "requirements.lock").write_text("".join(blocks))
+    (tree / "torch.lock").write_text("# none\n")
+    python = commit.python_of(tree)
+    assert python.is_relative_to(tiny_repository / storage.STATE / "environments")
+    asked = "import importlib.metadata as m, sys; print(m.version('pyyaml'), m.version('textgan'), sys.prefix)"
+    said = subprocess.run([python, "-I", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert said[0] == locked.pins(root)["pyyaml"] and said[1:] == ["0.1.0", str(python.parents[1])]
+    assert commit.python_of(tree) == python
+    other = re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, "".join(blocks))
+    (tree / "requirements.lock").write_text(other)
+    with pytest.raises(commit.NotVerifiable, match="requirements.lock at the commit cannot be built"):
+        commit.python_of(tree)
+
+
 def test_the_present_environment_serves_only_where_it_is_as_locked(tiny_repository, tmp_path, capfd):
     """Not where the lock's text is the same and something else is installed."""
     for name, text in (("requirements.lock", "pyyaml==0.0.1\n"), ("README.md", ""), ("pyproject.toml", "")):
