@@ -28,6 +28,9 @@ LOCKS = re.compile(r"(^|/)dvc\.lock$|[^/]\.dvc$")
 DATA = re.compile(r"files/md5/([0-9a-f]{2})/([0-9a-f]{30}(?:\.dir)?)$")
 RUN = re.compile(r"(?:^|/)runs/[0-9a-f]{2}/[0-9a-f]{64}/[0-9a-f]{64}$")
 UNKNOWN = "not ours"
+EXCHANGE = re.compile(r"flows/[^/]+/[^/]+/(?:request|reply)\.json$")
+NO_UPLOADS = ("NotImplemented", "MethodNotAllowed")
+"""What servers say that know no listing of uploads."""
 OBJECT = re.compile(r"sha256/[0-9a-f]{2}/([0-9a-f]{64})$")
 
 
@@ -38,6 +41,15 @@ class Garbage:
     key: str
     bytes: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload in parts that was begun and neither ended nor called off; its parts take room and are no object."""
+
+    key: str
+    id: str
+    begun: datetime.datetime
 
 
 @dataclass(slots=True)
@@ -51,6 +63,10 @@ class Collection:
     """Named by nothing, and kept for their age alone."""
     unknown: list[str] = field(default_factory=list)
     """Keys that are none of ours: never touched."""
+    uploads: list[Upload] = field(default_factory=list)
+    """Abandoned ones."""
+    young_uploads: int = 0
+    """Perhaps under way."""
     unlisted: list[str] = field(default_factory=list)
     """Directory hashes that commits name and whose listing is neither in the cache nor in the storage."""
 
@@ -85,21 +101,50 @@ def collect(remote: Remote, age_seconds: float = AGE_SECONDS) -> Collection:
             found.young += 1
         found.kept += 1
         found.kept_bytes += size
+    for upload in _uploads(store):
+        if upload.begun <= limit:
+            found.uploads.append(upload)
+        else:
+            found.young_uploads += 1
     return found
 
 
-def delete(remote: Remote, garbage: list[Garbage]) -> None:
-    """Delete what `collect` found. Raises UserError where one cannot be deleted."""
+def delete(remote: Remote, found: Collection) -> None:
+    """Delete what `collect` found, end the abandoned uploads. Raises UserError where one cannot be."""
     store = Store(remote)
-    for item in garbage:
+    for item in found.garbage:
         with store.telling(item.key):
             store.s3.delete_object(Bucket=remote.bucket, Key=item.key)
+    for upload in found.uploads:
+        with store.telling(upload.key):
+            store.s3.abort_multipart_upload(Bucket=remote.bucket, Key=upload.key, UploadId=upload.id)
+
+
+def _uploads(store: Store) -> Iterator[Upload]:
+    """Uploads below the prefix that are not over; none where the server cannot list them."""
+    from botocore.exceptions import ClientError
+
+    prefix = f"{store.remote.prefix}/"
+    with store.telling(prefix):
+        try:
+            pages = store.s3.get_paginator("list_multipart_uploads").paginate(Bucket=store.remote.bucket, Prefix=prefix)
+            for page in pages:
+                for item in page.get("Uploads", []):
+                    if item["Key"].startswith(prefix):
+                        yield Upload(item["Key"], item["UploadId"], item["Initiated"])
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in NO_UPLOADS:
+                raise
 
 
 def _why_not(key: str, named: Named, wanted_runs: set[str]) -> str:
     """Why an object would go; empty where it stays."""
-    if key == "identity" or key.startswith(("releases/", "probe/")):
+    if key == "identity" or key.startswith("releases/"):
         return ""
+    if key.startswith("probe/"):
+        return "left by a look whether the storage takes writes"
+    if EXCHANGE.fullmatch(key):
+        return "left by a flow run between two machines"
     if match := DATA.fullmatch(key):
         return "" if match[1] + match[2] in named.md5 else "no commit and no release names this md5"
     if match := OBJECT.fullmatch(key):
@@ -186,6 +231,12 @@ def lines_of(found: Collection, shown: int = 20) -> list[str]:
     lines.append(f"named by nothing: {len(found.garbage):,} objects, {size / 1e6:.1f} MB")
     kept = f"{found.kept:,} objects, {found.kept_bytes / 1e6:.1f} MB"
     lines.append(f"stay: {kept}, of which {found.young:,} for their age alone")
+    for upload in found.uploads[:shown]:
+        lines.append(f"abandoned upload of {upload.key}, begun {upload.begun:%Y-%m-%d %H:%M}")
+    if found.uploads or found.young_uploads:
+        lines.append(
+            f"uploads in parts that did not end: {len(found.uploads)} abandoned, {found.young_uploads} younger"
+        )
     if found.unknown:
         lines.append(f"not ours, never touched: {len(found.unknown)} objects, the first is {found.unknown[0]}")
     if found.unlisted:

@@ -183,22 +183,30 @@ def check_objects(
 def collect_garbage(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what nothing names; delete nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Really delete it.")] = False,
-    days: Annotated[float, typer.Option(help="Younger objects stay.", min=0)] = 7.0,
+    days: Annotated[float, typer.Option(help="Younger objects and uploads stay.", min=0)] = 7.0,
+    i_have_all_commits: Annotated[
+        bool,
+        typer.Option("--i-have-all-commits", help="With --yes, for an attached storage: no other clone knows more."),
+    ] = False,
 ) -> None:
-    """List, or delete, what no commit of this clone and no release names."""
+    """List, or delete, what no commit of this clone and no release names, and uploads that never ended."""
     from flows import gc
 
     if dry_run == yes:
         raise UserError("storage gc: give --dry-run to list what nothing names, or --yes to delete it")
     remote = ensure_started()
-    if yes and remote.attached_to:
-        raise UserError(f"storage gc: {remote.attached_to} has commits that this clone may lack; delete there")
+    if yes and remote.attached_to and not i_have_all_commits:
+        raise UserError(
+            f"storage gc: {remote.attached_to} may hold what commits name that this clone lacks; fetch every clone's "
+            "branches, then --i-have-all-commits says that it lacks none"
+        )
     found = gc.collect(remote, days * 24 * 3600)
     for line in gc.lines_of(found):
         print(line)
     if yes:
-        gc.delete(remote, found.garbage)
-    print(f"deleted {len(found.garbage):,} objects" if yes else "nothing was deleted")
+        gc.delete(remote, found)
+    ended = f", ended {len(found.uploads):,} uploads" if found.uploads else ""
+    print(f"deleted {len(found.garbage):,} objects{ended}" if yes else "nothing was deleted")
 
 
 def _remote_of(clone: Path) -> Remote:

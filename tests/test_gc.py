@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def commit_lock(ref: str, md5: str) -> None:
 
 def test_only_what_nothing_names_is_listed(store: Store) -> None:
     """Nothing of a stored result and its release is garbage; strays are, and stay while they are young."""
-    gc.delete(store.remote, gc.collect(store.remote, age_seconds=-60).garbage)
+    gc.delete(store.remote, gc.collect(store.remote, age_seconds=-60))
     assert releases.damaged(store, store.need_index("whole")[0]) == []
     stray = put(store, b"a stray")
     sha256 = hashlib.sha256(b"never in an index").hexdigest()
@@ -109,9 +110,58 @@ def test_deleting_takes_the_garbage_and_nothing_else(store: Store, capsys: pytes
     assert stray in {key for key, _, _ in store.listed(store.remote.prefix)}
     before = {key for key, _, _ in store.listed(store.remote.prefix)}
     expected = garbage(store)
-    gc.delete(store.remote, gc.collect(store.remote, age_seconds=-60).garbage)
+    gc.delete(store.remote, gc.collect(store.remote, age_seconds=-60))
     assert {key for key, _, _ in store.listed(store.remote.prefix)} == before - expected
     assert garbage(store) == set()
+    assert releases.damaged(store, store.need_index("whole")[0]) == []
+
+
+def test_what_probes_and_flow_runs_left_goes_when_it_is_old(store: Store) -> None:
+    """They are ours; while they are young they may be in use."""
+    left = {f"{store.remote.prefix}/{key}" for key in ("probe/ab12", "flows/1234-ab/train@catcar/request.json")}
+    for key in left:
+        store.s3.put_object(Bucket=store.remote.bucket, Key=key, Body=b"{}")
+    young = gc.collect(store.remote)
+    assert young.garbage == [] and not left & set(young.unknown)
+    assert left <= garbage(store)
+    gc.delete(store.remote, gc.collect(store.remote, age_seconds=-60))
+    assert not left & {key for key, _, _ in store.listed(store.remote.prefix)}
+
+
+def test_uploads_that_never_ended_are_shown_and_ended_when_they_are_old(store: Store) -> None:
+    """Those below the prefix alone: a bucket may be shared."""
+    bucket, prefix = store.remote.bucket, store.remote.prefix
+    keys = [f"{prefix}/files/md5/ab/{'0' * 30}", "another/file"]
+    begun = {key: store.s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"] for key in keys}
+    try:
+        for key, upload in begun.items():
+            store.s3.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * (5 << 20))
+        young = gc.collect(store.remote)
+        assert young.uploads == [] and young.young_uploads == 1
+        old = gc.collect(store.remote, age_seconds=-60)
+        assert [(one.key, one.id) for one in old.uploads] == [(keys[0], begun[keys[0]])]
+        assert any("abandoned upload" in line and keys[0] in line for line in gc.lines_of(old))
+        gc.delete(store.remote, old)
+        assert gc.collect(store.remote, age_seconds=-60).uploads == []
+        left = store.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        assert [one["Key"] for one in left] == [keys[1]]
+    finally:
+        store.s3.abort_multipart_upload(Bucket=bucket, Key=keys[1], UploadId=begun[keys[1]])
+
+
+def test_an_attached_storage_is_collected_only_by_who_says_that_no_commit_is_elsewhere(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bucket at a URL is nobody's own: without the words nothing is deleted there, with them it can be."""
+    stray = put(store, b"a stray in a bucket")
+    monkeypatch.setattr(storage, "ensure_started", lambda: store.remote.with_attachment("https://s3.example"))
+    with pytest.raises(UserError, match="--i-have-all-commits"):
+        storage.collect_garbage(yes=True, days=0)
+    assert stray in {key for key, _, _ in store.listed(store.remote.prefix)}
+    time.sleep(1.1)  # the server's times are of whole seconds
+    storage.collect_garbage(yes=True, days=0, i_have_all_commits=True)
+    assert stray not in {key for key, _, _ in store.listed(store.remote.prefix)}
+    assert "deleted" in capsys.readouterr().out
     assert releases.damaged(store, store.need_index("whole")[0]) == []
 
 
