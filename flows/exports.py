@@ -2,8 +2,9 @@
 
 Params name exports, they do not say where they are: `exports.local.yaml` (git-ignored, `cat: /place/of/cat` or
 `cat: s3://bucket/lsun/cat/`) or TEXTGAN_LSUN_ROOT (a directory, or an S3 prefix, with one directory for each export)
-does. An export in S3 is brought to .state/exports once. A dataset in params' `draw` is drawn by DVC
-and not linked. Only `data.mdb` is linked: an LMDB reader's lock file beside it must not make a stage stale.
+does. A place is an LMDB directory, its data file alone or an image tree. An export in S3 is brought to .state/exports
+once, and an image tree is packed there into an LMDB, anew when it has changed. A dataset in params' `draw` is
+drawn by DVC and not linked. Only `data.mdb` is linked: an LMDB reader's lock file beside it must not make a stage stale.
 """
 
 from __future__ import annotations
@@ -152,14 +153,32 @@ def _place(export: str, dataset: str) -> str:
 
 
 def _brought(place: str) -> Path:
-    """A local directory for a place. An export in S3 is fetched by a program, which says what is wrong in one line."""
-    if not place.startswith("s3://"):
-        return Path(place).expanduser()
+    """A local directory with data.mdb for a place. S3 and trees are read by programs, which say what is wrong."""
     out = STATE / "exports" / fingerprint(place)
-    code = subprocess.run([sys.executable, "-m", "pipeline.s3", place, str(out)]).returncode
-    if code:
-        raise UserError(f"exports: {place} could not be brought (exit code {code}); the line above says why")
-    return out
+    if place.startswith("s3://"):
+        if code := _run("pipeline.s3", place, out):
+            raise UserError(f"exports: {place} could not be brought (exit code {code}); the line above says why")
+        return out
+    path = Path(place).expanduser()
+    if path.is_file() and path.name == "data.mdb":
+        return path.parent
+    if path.is_file():
+        link = out / "data.mdb"
+        out.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink() or link.resolve() != path.resolve():
+            link.unlink(missing_ok=True)
+            link.symlink_to(path.resolve())
+        return out
+    if path.is_dir() and not os.path.lexists(path / "data.mdb"):
+        if code := _run("pipeline.tree", str(path), out):
+            how = f"as an image tree it could not be packed (exit code {code}); the line above says why"
+            raise UserError(f"exports: {place} has no data.mdb, and {how}")
+        return out
+    return path
+
+
+def _run(module: str, place: str, out: Path) -> int:
+    return subprocess.run([sys.executable, "-m", module, place, str(out)]).returncode
 
 
 def _checked(place: Path, export: str) -> Path:
@@ -167,7 +186,7 @@ def _checked(place: Path, export: str) -> Path:
     source = f"{PLACES}: {export}" if PLACES.exists() else f"{ROOT_VARIABLE}: {export}"
     file = place / "data.mdb"
     if not place.is_dir():
-        raise UserError(f"{source} is {place}; it must be an existing directory with data.mdb")
+        raise UserError(f"{source} is {place}; it must be a directory with data.mdb, its file, or an image tree")
     if not file.is_file():
         raise UserError(f"{source} is {place}; it has no data.mdb, so it is no LMDB export")
     with open(file, "rb") as handle:

@@ -61,13 +61,14 @@ def bring_tree(client: Any, bucket: str, prefix: str, out: Path) -> bool:
         write_bytes(record, digest)
     if out.exists():
         return True
-    room = sum(item.bytes + 8192 for item in items)
+    size = map_size(len(items), sum(item.bytes for item in items))
+    room = size - map_size(0, 0)
     if 2 * room > shutil.disk_usage(out.parent).free + (part.stat().st_size if part.exists() else 0):
         raise UserError(f"{part}: {where} needs about {2 * room} bytes for its LMDB and a copy; the disk has less")
     copy = out.with_name(f"{out.name}.copy")
     copy.unlink(missing_ok=True)
     try:
-        with lmdb.open(str(part), subdir=False, lock=False, map_size=room + (64 << 20)) as environment:
+        with lmdb.open(str(part), subdir=False, lock=False, map_size=size) as environment:
             _append(client, bucket, items, environment)
             _write_anew(environment, copy)
     except lmdb.Error as error:
@@ -120,14 +121,22 @@ def _append(client: Any, bucket: str, items: list[Item], environment: lmdb.Envir
 
 def _write_anew(environment: lmdb.Environment, out: Path) -> None:
     """The same entries by the same steps from the first one: the bytes no longer say where a command was killed."""
-    size = int(environment.info()["map_size"])
+    with environment.begin() as transaction, transaction.cursor() as cursor:
+        write_in_order(out, cursor.iternext(keys=True, values=True), int(environment.info()["map_size"]))
+
+
+def map_size(count: int, size: int) -> int:
+    """Room for an LMDB of `count` values of `size` bytes in all; it stands in the file."""
+    return size + count * 8192 + (64 << 20)
+
+
+def write_in_order(out: Path, entries: Iterator[tuple[bytes, bytes]], size: int) -> None:
+    """An LMDB file of map size `size` from entries in key order; its bytes depend on them alone."""
     with lmdb.open(str(out), subdir=False, lock=False, map_size=size, sync=False) as target:
-        with environment.begin() as transaction, transaction.cursor() as cursor:
-            entries = cursor.iternext(keys=True, values=True)
-            while block := list(itertools.islice(entries, COMMIT)):
-                with target.begin(write=True) as writing:
-                    for key, value in block:
-                        writing.put(key, value, append=True)
+        while block := list(itertools.islice(entries, COMMIT)):
+            with target.begin(write=True) as writing:
+                for key, value in block:
+                    writing.put(key, value, append=True)
         target.sync(True)
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from flows import exports
+from pipeline.exports import open_export
 from textgan import params
 from textgan.errors import UserError
 from textgan.preset import compose
@@ -61,7 +62,7 @@ def test_an_unknown_export_says_where_to_write_it():
         (lambda directory: (directory / "data.mdb").unlink(), "has no data.mdb"),
         (lambda directory: (directory / "data.mdb").write_bytes(b""), "is empty"),
         (lambda directory: (directory / "data.mdb").write_bytes(b"x" * 9000), "does not begin as an LMDB data file"),
-        (lambda directory: directory.rename(directory.with_name("moved")), "must be an existing directory"),
+        (lambda directory: directory.rename(directory.with_name("moved")), "must be a directory with data.mdb"),
     ],
 )
 def test_what_is_no_export_is_refused_and_nothing_is_linked(place, monkeypatch, harm, message):
@@ -90,3 +91,29 @@ def test_files_that_a_user_put_there_are_never_removed(place, monkeypatch):
     with pytest.raises(UserError, match="holds files that textgan did not put there"):
         exports.link_all()
     assert own.read_bytes() == b"mine"
+
+
+def test_a_data_file_alone_and_an_image_tree_are_exports(place):
+    """The file is linked under the stages' name; the tree is packed once, and again when it has changed."""
+    (place / "lsun/cat/data.mdb").rename(place / "lsun/my-cats.mdb")
+    tree = place / "lsun/tree"
+    (tree / "a").mkdir(parents=True)
+    (tree / "a/k2.jpg").write_bytes(b"two")
+    (tree / "k1.webp").write_bytes(b"one")
+    (tree / "gone.png").symlink_to("nowhere")
+    (tree / "annotations.jsonl").write_text("")
+    exports.PLACES.write_text(f"cat: {place}/lsun/my-cats.mdb\ncar: {tree}\n")
+    exports.link_all()
+    linked = place / "data/exports/catcar"
+    assert (linked / "cat/data.mdb").resolve() == place / "lsun/my-cats.mdb"
+    assert (linked / "car/annotations.jsonl").resolve() == tree / "annotations.jsonl"
+    assert dict(open_export(linked / "car").items()) == {b"gone": b"", b"k1": b"one", b"k2": b"two"}
+    before, bytes_before = (linked / "car/data.mdb").stat().st_mtime_ns, (linked / "car/data.mdb").read_bytes()
+    exports.link_all()
+    assert (linked / "car/data.mdb").stat().st_mtime_ns == before
+    (tree / "k3.jpg").write_bytes(b"three")
+    exports.link_all()
+    assert dict(open_export(linked / "car").items())[b"k3"] == b"three"
+    (tree / "k3.jpg").unlink()
+    exports.link_all()
+    assert (linked / "car/data.mdb").read_bytes() == bytes_before

@@ -305,6 +305,7 @@ def test_geometry_stays_inside(w: int, h: int, width: int, height: int, geometry
 
 
 @given(SIDES, SIDES, st.integers(8, 600), st.integers(8, 600))
+@example(5, 2, 19, 9)
 def test_crops_keep_the_shape(w: int, h: int, width: int, height: int) -> None:
     """A crop has the target's shape to half a pixel, is centred, and touches two opposite sides."""
     placement = place_on(w, h, width, height, "center_crop", "upscale")
@@ -315,7 +316,9 @@ def test_crops_keep_the_shape(w: int, h: int, width: int, height: int) -> None:
     assert off <= 0.5 or 1 in (crop.width, crop.height)
     assert abs(2 * crop.left + crop.width - w) <= 1 and abs(2 * crop.top + crop.height - h) <= 1
     wide = place_on(w, h, width, height, "center_crop_wide", "upscale")
-    assert isinstance(wide, Misfit) or (wide.crop.width == w and wide.crop == crop)
+    if isinstance(wide, Placement):  # of a few pixels, one more or less is within the rounding of the height
+        assert wide.crop.width == w and wide.crop.height == crop.height
+        assert w - crop.width <= 1 + width / height
 
 
 def stylegan2_ada(pixels: np.ndarray, width: int, height: int) -> np.ndarray | None:
