@@ -92,7 +92,10 @@ def is_finished(task: ShardTask) -> bool:
 
 def rows_digest(task: ShardTask) -> str:
     """sha256 of what a task is made from: a shard of other rows is never taken for this one."""
-    return hashlib.sha256(repr(task.rows).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for row in task.rows:
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
 
 
 def encoded_sizes(task: ShardTask) -> list[int]:
