@@ -64,6 +64,12 @@ def judge(revision: str, from_raw: bool, verify: str, dataset: str, keep: Path |
             Reproduction(tree, remote, dataset).run(verdict)
     except NotVerifiable as reason:
         verdict.stages.append(Row(sha[:12], UNKNOWN, str(reason)))
+    except UserError:
+        raise
+    except Exception as error:  # who asks a program for the verdict is told that there is none of the commit
+        traceback.print_exc()
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        verdict.stages.append(Row(sha[:12], UNKNOWN, f"textgan itself failed: {said}"))
     verdict.seconds = round(time.monotonic() - start, 1)
     write_json(out, verdict.as_json())
     print(f"\n{verdict.table()}\nWritten to {out}; {verdict.seconds:.0f} s.")

