@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from flows import history
+from flows.gc import MAX_LISTING_BYTES
 from flows.history import Entry
 from flows.releases import THREADS, Store
 from flows.remote import load_remote
 from flows.storage import PLACE
 from textgan.errors import UserError
-
-MAX_BYTES = 1 << 30
 
 
 class Listings:
@@ -47,7 +46,9 @@ class Listings:
 
         def asked(md5: str) -> dict[str, str] | None:
             try:
-                payload = store and store.read_optional(f"{store.remote.prefix}/{history.key_of(md5)}", MAX_BYTES)
+                payload = store and store.read_optional(
+                    f"{store.remote.prefix}/{history.key_of(md5)}", MAX_LISTING_BYTES
+                )
                 return history.listing(payload, md5) if payload else None
             except UserError:  # it is damaged, or nobody answers any more
                 return None

@@ -162,12 +162,19 @@ def pull(
 def check_objects(
     subset: Annotated[str, typer.Option(help="N/M: part N of M of the objects, e.g. another each night.")] = "",
     mend: Annotated[bool, typer.Option("--mend", help="Write what is wrong again from this clone's cache.")] = False,
+    all_commits: Annotated[
+        bool, typer.Option("--all-commits", help="Look also for what the dvc.lock of older commits names.")
+    ] = False,
 ) -> None:
-    """Read every stored object again and hash it; name what is damaged or missing, exit code 1."""
+    """Read every stored object again and hash it; name what is damaged or missing, exit code 1.
+
+    Missing is what the present dvc.lock or a release names and the storage lacks; what older commits alone name is
+    looked for with --all-commits.
+    """
     from flows import storage_check
 
     part = storage_check.parse_subset(subset)
-    report = storage_check.check(ensure_started(), part, mend)
+    report = storage_check.check(ensure_started(), part, mend, all_commits)
     for line in storage_check.lines_of(report):
         print(line)
     left = [key for key in sorted(report.wrong) if key not in report.mended]

@@ -1,7 +1,8 @@
 """`textgan storage check`: every stored object read again and hashed, and what is named but not there.
 
 An object's name is the hash of its bytes: md5 where DVC put it, sha256 where a release did. Looked for are what the
-present dvc.lock names, the files of its directories too, and what every release names.
+present dvc.lock names, or with `--all-commits` that of any commit, the files of its directories too, and what every
+release names.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import history
-from flows.gc import DATA, OBJECT
+from flows.gc import DATA, MAX_LISTING_BYTES, OBJECT
 from flows.releases import BLOCK, THREADS, Store
 from flows.remote import Remote
 from textgan.errors import UserError
@@ -42,11 +43,11 @@ def parse_subset(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def check(remote: Remote, subset: tuple[int, int] = (1, 1), mend: bool = False) -> Report:
+def check(remote: Remote, subset: tuple[int, int] = (1, 1), mend: bool = False, all_commits: bool = False) -> Report:
     """Read and hash part N of M of the objects (all M parts are everything) and look for all that is named.
 
-    With `mend`, what DVC's cache here has with the right bytes is written again. Raises UserError where the storage
-    cannot be read.
+    With `all_commits`, also by the dvc.lock of every commit that git can reach. With `mend`, what DVC's cache here has
+    with the right bytes is written again. Raises UserError where the storage cannot be read.
     """
     store = Store(remote)
     sizes = {key.removeprefix(f"{remote.prefix}/"): size for key, size, _ in store.listed(f"{remote.prefix}/")}
@@ -63,7 +64,7 @@ def check(remote: Remote, subset: tuple[int, int] = (1, 1), mend: bool = False) 
     with ThreadPoolExecutor(THREADS) as pool:
         report.wrong |= {key: why for key, why in pool.map(look, chosen) if why}
     progress.close()
-    for key, path in _named(store, report).items():
+    for key, path in _named(store, report, all_commits).items():
         if key in report.wrong:
             report.wrong[key] += f" ({path})"
         elif key not in sizes:
@@ -97,19 +98,48 @@ def stored_outs(root: Path) -> dict[str, str]:
         raise UserError(f"dvc.yaml: {error}") from None
 
 
-def _named(store: Store, report: Report) -> dict[str, str]:
+def committed_outs() -> dict[str, tuple[str, str]]:
+    """{md5: (path, newest commit)} of the outs in every commit's dvc.lock, but for those that git itself has there."""
+    locks = {commit.blob: commit.sha for commit in reversed(history.commits_with_lock())}
+    outs = [
+        (sha, out)
+        for blob, sha in locks.items()
+        for stage in history.parse_lock(history.blob(blob), f"{sha[:12]}:{history.LOCK_FILE}").values()
+        for out in stage.outs
+    ]
+    asked = "".join(f"{sha}:{out.path}\n" for sha, out in outs)
+    in_git = history.git("cat-file", "--batch-check=%(objectname)", stdin=asked).splitlines()
+    return {
+        out.md5: (out.path, sha[:12])
+        for (sha, out), answer in zip(outs, in_git, strict=True)
+        if answer.endswith(" missing")
+    }
+
+
+def _named(store: Store, report: Report, all_commits: bool) -> dict[str, str]:
     """{key: what names it}. An index that is none, and a listing that is none, go into the report."""
+    present = stored_outs(Path()) if Path("dvc.yaml").exists() else {}
+    outs = {md5: (path, "dvc.lock") for path, md5 in present.items()}
+    if all_commits:
+        older = committed_outs().items()
+        outs = {md5: (path, f"dvc.lock of {sha}") for md5, (path, sha) in older} | outs
     named: dict[str, str] = {}
-    for path, md5 in stored_outs(Path()).items() if Path("dvc.yaml").exists() else ():
-        key = history.key_of(md5)
-        named[key] = f"{path}, named by dvc.lock"
-        payload = store.read_optional(f"{store.remote.prefix}/{key}") if md5.endswith(history.DIRECTORY) else None
+    directories = [md5 for md5 in outs if md5.endswith(history.DIRECTORY)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        payloads = pool.map(
+            lambda md5: store.read_optional(f"{store.remote.prefix}/{history.key_of(md5)}", MAX_LISTING_BYTES),
+            directories,
+        )
+        listings = dict(zip(directories, payloads, strict=True))
+    for md5, (path, source) in outs.items():
+        key, payload = history.key_of(md5), listings.get(md5)
+        named[key] = f"{path}, named by {source}"
         try:
             files = history.listing(payload, md5) if payload is not None else {}
         except UserError:
             report.wrong.setdefault(key, "damaged: not the listing that its name says")
             continue
-        named |= {history.key_of(file): f"{path}/{relative}, named by dvc.lock" for relative, file in files.items()}
+        named |= {history.key_of(file): f"{path}/{relative}, named by {source}" for relative, file in files.items()}
     for name in store.names():
         try:
             index = store.need_index(name)[0]

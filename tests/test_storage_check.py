@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,25 @@ def test_what_this_cache_has_not_right_is_not_mended(store: Store) -> None:
     assert list(report.wrong) == [key] and "params.yaml of release whole" in report.wrong[key]
     assert report.mended == []
     store.put_over(full, body, file.sha256)
+
+
+@pytest.mark.slow
+def test_what_only_an_older_commit_names_is_looked_for_when_asked(store: Store, tmp_path: Path) -> None:
+    """Not what git itself has of it: metrics are never pushed."""
+    toy_graph.run(tmp_path, "git", "clone", "-q", str(Path.cwd()), "clone")
+    with contextlib.chdir(tmp_path / "clone"):
+        whole = storage_check.check(store.remote, all_commits=True)
+        assert whole.wrong == {}
+        lock = Path("dvc.lock").read_text(encoding="utf-8")
+        md5 = next(out.md5 for stage in history.present_lock().values() for out in stage.outs if "models" in out.path)
+        never = "0" * 31 + "a.dir"
+        Path("dvc.lock").write_text(lock.replace(md5, never), encoding="utf-8")
+        older = toy_graph.commit(Path.cwd(), "A result that nobody pushed")
+        Path("dvc.lock").write_text(lock, encoding="utf-8")
+        toy_graph.commit(Path.cwd(), "The one that was")
+        assert storage_check.check(store.remote).wrong == {}
+        wrong = storage_check.check(store.remote, all_commits=True).wrong
+        assert wrong == {key_of(never): f"missing: models/catcar, named by dvc.lock of {older[:12]}"}
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/3/5"])
