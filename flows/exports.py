@@ -4,7 +4,8 @@ Params name exports, they do not say where they are: `exports.local.yaml` (git-i
 `cat: s3://bucket/lsun/cat/`) or TEXTGAN_LSUN_ROOT (a directory, or an S3 prefix, with one directory for each export)
 does. A place is an LMDB directory, its data file alone or an image tree. An export in S3 is brought to .state/exports
 once, and an image tree is packed there into an LMDB, anew when it has changed. A dataset in params' `draw` is
-drawn by DVC and not linked. Only `data.mdb` is linked: an LMDB reader's lock file beside it must not make a stage stale.
+drawn by DVC and not linked. Only `data.mdb` is linked: an LMDB reader's lock file beside it must not make a stage
+stale.
 """
 
 from __future__ import annotations

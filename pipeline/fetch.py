@@ -51,6 +51,8 @@ def fetch(
         raise UserError(f"--sha256 is {sha256!r}; it must be 64 hex digits")
     target = _out_directory(out) / archive.export
     record = fetch_archive(archive, url, target, sha256.lower() if sha256 else None)
+    if archive.sha256 is None and sha256 is None:
+        print(f"{archive.file}: no official sha256 is recorded; this one has {record['sha256']}")
     print(f"{target / 'data.mdb'}: {record['entries']} images, {record['data']['bytes']} bytes, from {record['url']}")
 
 
@@ -130,7 +132,7 @@ def _finished(target: Path, sha256: str | None) -> dict[str, Any] | None:
 
 def _check_promise(archive: Archive, promise: Promise, have: int, work: Path) -> None:
     """Before a byte is written: the official server must have the recorded size, the disk must have room."""
-    if promise.url.startswith(BASE_URL + "/") and promise.bytes != archive.bytes:
+    if promise.url.startswith(BASE_URL + "/") and archive.bytes not in (None, promise.bytes):
         raise UserError(
             f"{promise.url}: is {promise.bytes} bytes long; {archive.bytes} were recorded for {archive.file}"
         )

@@ -14,10 +14,12 @@ import typer
 from pipeline.exports import Export, open_export
 from pipeline.headers import UndecodableImage, detect
 from pipeline.s3 import local_export
+from textgan.errors import UserError
 from textgan.files import write_bytes
 from textgan.progress import track
 
 SHEET_IMAGES, SHEET_COLUMNS, THUMB = 24, 6, 160
+SHEET_FORMATS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp"}
 MAX_PIXELS = 100_000_000
 _EDGES = (0, 64, 128, 256, 384, 512, 768, 1024, 1 << 30)
 """Bounds of the histogram of smaller sides, in pixels."""
@@ -38,10 +40,14 @@ class Findings:
 
 def inspect(
     export: Annotated[str, typer.Argument(help="LMDB directory, data.mdb file, image tree or s3://BUCKET/PREFIX/")],
-    sheet: Annotated[Path | None, typer.Option(help="write the first 24 images as a contact sheet")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="write the first 24 images as a sheet: .png, .jpg or .webp")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="look at the first N entries only")] = None,
 ) -> None:
     """Entries, formats, sizes and undecodable values of an export."""
+    if sheet is not None and (sheet.is_dir() or sheet.suffix.lower() not in SHEET_FORMATS):
+        raise UserError(f"--sheet {sheet}: must name a file that ends in {', '.join(SHEET_FORMATS)}")
     place = local_export(export)
     opened = open_export(place)
     total = len(opened)
@@ -50,7 +56,11 @@ def inspect(
     if sheet is not None:
         from pipeline import imaging
 
-        write_bytes(sheet, imaging.encode(contact_sheet(thumbs), "png", 95))
+        encoded = imaging.encode(contact_sheet(thumbs), SHEET_FORMATS[sheet.suffix.lower()], 95)
+        try:
+            write_bytes(sheet, encoded)
+        except OSError as error:
+            raise UserError(f"--sheet {sheet}: cannot be written: {error.strerror}") from None
         print(f"the first {len(thumbs)} images: {sheet}")
 
 

@@ -1,7 +1,8 @@
 """The official LSUN archives: where they are, how long they are, and their sha256.
 
 Names and places are those of the download scripts of the LSUN authors (github.com/fyu/lsun): scenes come as
-`CATEGORY_SPLIT_lmdb.zip`, objects as `CATEGORY.zip` without a split. Sizes and digests are those that TensorFlow
+`CATEGORY_SPLIT_lmdb.zip` (the test images of all scenes, without labels, as `test_lmdb.zip`), objects as
+`CATEGORY.zip` without a split. Sizes and digests are those that TensorFlow
 Datasets recorded (`url_checksums/lsun.txt`). The server speaks plain HTTP (its certificate names another host), so
 the digest is what says that an archive is the official one.
 """
@@ -24,8 +25,9 @@ class Archive:
     """Below the base URL: `objects/cat.zip`."""
     export: str
     """Name of the export it gives: `cat`, `church-outdoor`, `church-outdoor-val`."""
-    bytes: int
-    sha256: str
+    bytes: int | None
+    """None, as of its sha256, where neither is recorded."""
+    sha256: str | None
 
     @property
     def file(self) -> str:
@@ -41,6 +43,8 @@ class Archive:
 def find_archive(category: str, split: str) -> Archive:
     """The archive of a category (either spelling: dining_table, dining-table). Raises UserError."""
     name = category.replace("_", "-")
+    if split == "test":
+        raise UserError("--split test: LSUN has one test archive of all scenes: `textgan fetch test` brings it")
     if split not in SPLITS:
         raise UserError(f"--split is {split!r}; it must be one of {', '.join(SPLITS)}")
     export = f"{name}-{split}" if split != "train" else name
@@ -108,6 +112,7 @@ def _table() -> dict[str, Archive]:
     for line in _OBJECTS.strip().splitlines():
         name, size, digest = line.split()
         archives.append(Archive(f"objects/{name}.zip", name.replace("_", "-"), int(size), digest))
+    archives.append(Archive("scenes/test_lmdb.zip", "test", None, None))
     return {archive.export: archive for archive in archives}
 
 

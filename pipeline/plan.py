@@ -1,6 +1,7 @@
 """`textgan plan PRESET`: disk, hours and images before anything starts, from a measured sample of the exports.
 
-An export that is not on this machine is said to be missing; no number is made up for it.
+An export that is not on this machine is said to be missing, with what the server lists where it is in S3; no number
+is made up for it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import yaml
 from pipeline.costs import Costs, measure
 from pipeline.engines import worker_count
 from pipeline.lsun import ARCHIVES
+from pipeline.s3 import SCHEME, brought, listed
 from textgan import params as params_file
 from textgan.errors import UserError
 from textgan.params import DatasetParams, Params
 
 PRESETS = Path("presets")
+SUPPLIED = Path(__file__).resolve().parents[1] / "presets"
+"""Those of the checkout that this code is in, for any other working directory."""
 EXPORTS = Path("data/exports")
 PLACES = Path("exports.local.yaml")
 ROOT_VARIABLE = "TEXTGAN_LSUN_ROOT"
@@ -46,7 +50,7 @@ class Estimate:
 def plan(
     preset: Annotated[str, typer.Argument(help="A preset's name, or a parameter file.")],
     exports: Annotated[
-        list[str] | None, typer.Option(help="NAME=PATH of an export, or a directory that has them by name. Repeatable.")
+        list[str] | None, typer.Option(help="NAME=PLACE of an export, or a place that has them by name. Repeatable.")
     ] = None,
     sample: Annotated[int, typer.Option(help="Images of each export to measure.")] = SAMPLE,
 ) -> None:
@@ -67,6 +71,10 @@ def plan(
                 missing.append(export)
                 print(f"  {export}: not on this machine, so not measured; {how_to_get(export, name, loaded)}")
                 continue
+            if isinstance(place, str):
+                missing.append(export)
+                print(f"  {export}: {place}, {describe_remote(place)}; not brought to this machine, so not measured")
+                continue
             costs = measure(export, place, dataset, sample)
             estimate = scale(costs, dataset)
             total = Estimate(
@@ -79,13 +87,14 @@ def plan(
 
 def preset_file(preset: str) -> Path:
     """The file of a preset's name, or the file itself. Raises UserError."""
-    path = PRESETS / f"{preset}.yaml"
+    presets = PRESETS if PRESETS.is_dir() else SUPPLIED
+    path = presets / f"{preset}.yaml"
     if path.exists():
         return path
     if preset.endswith(".yaml") and Path(preset).exists():
         return Path(preset)
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml") if not path.stem.endswith(".smoke"))
-    raise UserError(f"preset {preset!r} is unknown; {PRESETS}/ has {', '.join(names) or 'none'}, or name a .yaml file")
+    names = sorted(path.stem for path in presets.glob("*.yaml") if not path.stem.endswith(".smoke"))
+    raise UserError(f"preset {preset!r} is unknown; {presets}/ has {', '.join(names) or 'none'}, or name a .yaml file")
 
 
 def check_given(given: list[str], loaded: Params) -> None:
@@ -95,27 +104,39 @@ def check_given(given: list[str], loaded: Params) -> None:
         name, is_named, path = entry.partition("=")
         if is_named and name not in names:
             raise UserError(f"--exports {entry}: the preset has no export {name!r}; it has {', '.join(sorted(names))}")
-        if not Path(path if is_named else entry).expanduser().exists():
+        place = path if is_named else entry
+        if not place.startswith(SCHEME) and not Path(place).expanduser().exists():
             raise UserError(f"--exports {entry}: no such file or directory")
 
 
-def locate(export: str, dataset: str, is_drawn: bool, given: list[str]) -> Path | None:
-    """Where an export is: as given, as drawn, as exports.local.yaml or TEXTGAN_LSUN_ROOT say; None where nowhere."""
+def locate(export: str, dataset: str, is_drawn: bool, given: list[str]) -> Path | str | None:
+    """Where an export is: as given, as drawn, as exports.local.yaml or TEXTGAN_LSUN_ROOT say; None where nowhere.
+
+    An `s3://` place is where it was brought to, else the URL itself.
+    """
     for place in _places(export, dataset, is_drawn, given):
-        if place.exists():
-            return place
+        if place.startswith(SCHEME):
+            return brought(place) or place
+        if (path := Path(place).expanduser()).exists():
+            return path
     return None
 
 
-def _places(export: str, dataset: str, is_drawn: bool, given: list[str]) -> Iterator[Path]:
+def describe_remote(url: str) -> str:
+    """What the server lists of an export in S3."""
+    images, size = listed(url)
+    return f"an LMDB of {_size(size)}" if images is None else f"{images} images of {_size(size)}"
+
+
+def _places(export: str, dataset: str, is_drawn: bool, given: list[str]) -> Iterator[str]:
     for entry in given:
         name, is_named, path = entry.partition("=")
         if is_named and name == export:
-            yield Path(path).expanduser()
+            yield path
         elif not is_named:
-            yield Path(entry).expanduser() / export
+            yield f"{entry.rstrip('/')}/{export}"
     if is_drawn:
-        yield EXPORTS / dataset / export
+        yield str(EXPORTS / dataset / export)
         return
     if PLACES.exists():
         try:
@@ -123,9 +144,9 @@ def _places(export: str, dataset: str, is_drawn: bool, given: list[str]) -> Iter
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{PLACES}: not YAML: {error}") from None
         if isinstance(places, dict) and isinstance(places.get(export), str):
-            yield Path(places[export]).expanduser()
+            yield places[export]
     if root := os.environ.get(ROOT_VARIABLE):
-        yield Path(root).expanduser() / export
+        yield f"{root.rstrip('/')}/{export}"
 
 
 def how_to_get(export: str, dataset: str, loaded: Params) -> str:
@@ -136,6 +157,8 @@ def how_to_get(export: str, dataset: str, loaded: Params) -> str:
     if export not in ARCHIVES:
         return places
     size = ARCHIVES[export].bytes
+    if size is None:
+        return f"{places}; `textgan fetch {export}` downloads it"
     # Archive and LMDB are both there while it is unpacked; the LMDB is at least about as large.
     return f"{places}; `textgan fetch` would download {_size(size)} and needs {_size(2 * size)} until it is unpacked"
 

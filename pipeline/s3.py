@@ -72,6 +72,26 @@ def fetch_export(url: str, out: Path) -> Path:
     return out
 
 
+def brought(url: str) -> Path | None:
+    """Where an export in S3 is on this machine; None where it is not, or not whole."""
+    place = STATE / "exports" / fingerprint(url)
+    return place if (place / DATA).exists() else None
+
+
+def listed(url: str) -> tuple[int | None, int]:
+    """(images, bytes) of an export in S3 as the server lists it; of an LMDB only the bytes. Raises UserError."""
+    from pipeline.s3_tree import list_images  # it imports this module
+
+    bucket, key = _parsed(url)
+    client = _client()
+    data = _Object(client, bucket, key, Path(DATA))
+    if key.endswith(f"/{DATA}") and not data.exists():
+        items = list_images(client, bucket, key.removesuffix(DATA))
+        if items:
+            return len(items), sum(item.bytes for item in items)
+    return None, data.promise().bytes
+
+
 def _bring_tree(client: Any, bucket: str, key: str, out: Path) -> bool:
     from pipeline.s3_tree import bring_tree  # it imports this module
 
@@ -137,7 +157,7 @@ class _Object:
 
     def bring(self) -> None:
         """Have the whole object at `out`. Raises UserError."""
-        promise = self._promise()
+        promise = self.promise()
         known = self._known()
         if known != promise:
             if known is not None:
@@ -153,7 +173,8 @@ class _Object:
         os.replace(self.part, self.out)
         print(f"s3: {self.url}: {promise.bytes} bytes, {_verified(promise)}", flush=True)
 
-    def _promise(self) -> Promise:
+    def promise(self) -> Promise:
+        """What the server says of the object. Raises UserError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:

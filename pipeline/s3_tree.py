@@ -47,7 +47,7 @@ class Item:
 def bring_tree(client: Any, bucket: str, prefix: str, out: Path) -> bool:
     """Pack the image objects below `prefix` into the LMDB file `out`; False where there are none. Raises UserError."""
     where = f"{s3.SCHEME}{bucket}/{prefix}"
-    items = _listed(client, bucket, prefix)
+    items = list_images(client, bucket, prefix)
     if not items:
         return False
     part, record = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.tree")
@@ -79,7 +79,7 @@ def bring_tree(client: Any, bucket: str, prefix: str, out: Path) -> bool:
     return True
 
 
-def _listed(client: Any, bucket: str, prefix: str) -> list[Item]:
+def list_images(client: Any, bucket: str, prefix: str) -> list[Item]:
     """The image objects in key order; none where the server does not list them (asking for data.mdb says why)."""
     from botocore.exceptions import BotoCoreError, ClientError
 

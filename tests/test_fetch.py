@@ -367,13 +367,24 @@ def test_scenes_have_splits_and_export_names(server: Server, data: bytes, tmp_pa
     assert names(tmp_path) == ["church-outdoor-val"]
 
 
+def test_the_test_archive_of_all_scenes(
+    server: Server, data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`test_lmdb.zip` becomes the export `test`; that nobody recorded its digest is said."""
+    server.body = zipped({"test_lmdb/data.mdb": data})
+    run(server, tmp_path, "test")
+    assert server.paths == ["/lsun/scenes/test_lmdb.zip"] and names(tmp_path) == ["test"]
+    assert "no official sha256 is recorded; this one has " in capsys.readouterr().out
+
+
 def test_users_mistakes_are_one_line(tmp_path: Path, monkeypatch: Any) -> None:
     """Unknown categories, splits and URLs, a missing --out: said before any network."""
     monkeypatch.delenv("TEXTGAN_LSUN_ROOT", raising=False)
     cases: list[tuple[str, dict[str, Any]]] = [
         ("no such LSUN category; there are airplane", {"category": "unicorn"}),
         ("no val set", {"category": "cat", "split": "val"}),
-        ("one of train, val", {"category": "cat", "split": "test"}),
+        ("one of train, val", {"category": "cat", "split": "tests"}),
+        ("`textgan fetch test` brings it", {"category": "bedroom", "split": "test"}),
         ("must be http", {"category": "cat", "base_url": "file:///etc"}),
         ("64 hex digits", {"category": "cat", "sha256": "abc"}),
         ("--out is missing", {"category": "cat", "out": None}),
@@ -386,9 +397,10 @@ def test_users_mistakes_are_one_line(tmp_path: Path, monkeypatch: Any) -> None:
 
 def test_the_table_of_archives_is_whole() -> None:
     """Ten scenes with two splits, twenty objects; every digest has 64 hex digits, names are what params accept."""
-    assert len(ARCHIVES) == 40
+    assert len(ARCHIVES) == 41
     for name, archive in ARCHIVES.items():
-        assert len(archive.sha256) == 64 and archive.bytes > 10**6
+        if name != "test":  # of all scenes; nobody recorded it
+            assert archive.sha256 and len(archive.sha256) == 64 and archive.bytes and archive.bytes > 10**6
         assert name == archive.export == name.lower() and "_" not in name
     assert find_archive("tv-monitor", "train").path == "objects/tv-monitor.zip"
     assert find_archive("dining-table", "train").folder == "dining_table"

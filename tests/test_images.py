@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -566,3 +567,23 @@ def test_inspect_counts(tmp_path: Path, exports: dict[str, Path], capsys: pytest
     assert "undecodable  3 (empty 1, undecodable 1, unknown_format 1)" in text
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (960, 640)
+
+
+def test_a_sheet_is_what_its_name_says(
+    tmp_path: Path, exports: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PNG, JPEG or WebP by suffix; another name, a directory, no space are one line, the first two at once."""
+    for name, kind in (("s.jpg", "JPEG"), ("s.webp", "WEBP"), ("s.PNG", "PNG")):
+        inspect(str(exports["cat"]), sheet=tmp_path / name, limit=3)
+        with Image.open(tmp_path / name) as sheet:
+            assert sheet.format == kind
+    for place in (tmp_path, tmp_path / "sheet.gif", tmp_path / "sheet"):
+        with pytest.raises(UserError, match="must name a file that ends in .png"):
+            inspect(str(tmp_path / "no export"), sheet=place, limit=None)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("textgan.files.os.fsync", full)
+    with pytest.raises(UserError, match="full.png: cannot be written: No space left"):
+        inspect(str(exports["cat"]), sheet=tmp_path / "full.png", limit=3)

@@ -161,6 +161,14 @@ def test_presets_are_found_by_name_and_by_file(tmp_path: Path, capsys: pytest.Ca
             plan(name, **({"exports": None, "sample": 5} | options))
 
 
+def test_supplied_presets_are_known_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a directory that has no presets/ of its own, a name is one of the checkout's."""
+    plan("sample", sample=5)
+    assert "presets/sample.yaml" in capsys.readouterr().out
+    with pytest.raises(UserError, match="preset 'big' is unknown; .*presets/ has .*sample"):
+        plan("big", sample=5)
+
+
 def test_too_small_a_disk_is_an_error_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan ends with an error where the outs do not fit."""
     export = write_lmdb(tmp_path / "cat", pictures(9))

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import exports, remote, seaweed, storage
 from pipeline import images, s3, s3_tree
 from pipeline.exports import open_export
+from pipeline.plan import plan
 from tests.cutting_proxy import CuttingProxy
 from tests.lmdb_exports import pictures, write_lmdb
 from textgan.dataset import ImageShards
@@ -197,6 +199,23 @@ def images_of(directory: Path) -> dict[str, bytes]:
     """The encoded images of a build by their keys in the export."""
     shards = [ImageShards(directory, split) for split in ("train", "select", "test")]
     return {key.split("-", 1)[1]: bytes(part.encoded(i)) for part in shards for i, key in enumerate(part.keys)}
+
+
+def test_the_plan_lists_what_is_in_s3_and_measures_what_was_brought(tree, capsys, monkeypatch):
+    preset = yaml.safe_load((REPOSITORY / "presets/sample.yaml").read_text())
+    only = next(iter(preset["datasets"].values())) | {"exports": ["cat", "car"]}
+    Path("p.yaml").write_text(yaml.safe_dump(preset | {"draw": {}, "datasets": {"d": only}}))
+    exports.PLACES.write_text("cat: s3://dvc/lsun/cat/\ncar: s3://dvc/tree\n")
+    plan("p.yaml", None, 5)
+    out = capsys.readouterr().out
+    assert re.search(r"cat: s3://dvc/lsun/cat/, an LMDB of .* MB; not brought to this machine, so not measured", out)
+    assert re.search(r"car: s3://dvc/tree, 40 images of .* kB; not brought", out) and "nothing was measured" in out
+    s3.local_export("s3://dvc/tree")
+    plan("p.yaml", ["cat=s3://dvc/tree"], 5)
+    out = capsys.readouterr().out
+    assert out.count("40 entries") == 2 and "not measured; " not in out
+    with pytest.raises(UserError, match="no such object"):
+        plan("p.yaml", ["cat=s3://dvc/nothing/"], 5)
 
 
 def test_two_images_of_one_name_in_a_tree_are_refused(s3_environment):
