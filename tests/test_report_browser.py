@@ -44,7 +44,7 @@ def write_full_evaluation(directory: Path) -> None:
     value["by_kind"] = {"car": kind, "cat": kind}
     planted = {"share": 0.05, "jpeg_quality": 75, "nearer_than_test": 0.0612, "found": 1.0, "flagged": True}
     searched = {"ratio": 1.42, "nearer_than_test": 0.001, "low": 0.0, "high": 0.004, "flagged": False}
-    searched |= {"train_images": 6437, "all_of_train": True, "planted": planted}
+    searched |= {"train_images": 6437, "all_of_train": True, "planted": planted, "planted_hard": planted}
     value["memorisation"] = {**searched, "pixels": {**searched, "side_px": 16}}
     scores = {key: {"value": 31.2, "low": 30.9, "high": 31.5} for key in ("generated", "real", "shuffled")}
     value["clip"] = {"name": "clip_score500_test", "pictures": 500, **scores}

@@ -181,13 +181,14 @@ def _copies(value: dict[str, Any], again: Again) -> list[Claim]:
     ]
     holds = all(one["nearer_than_test"] <= COPIED for _, one in searched)
     found = [Claim("Samples are not copies of training images", *again("evaluate"), "; ".join(said), holds)]
-    planted = [(name, one["planted"]) for name, one in searched if one.get("planted")]
+    planted = [(name, one["planted"], one.get("planted_hard")) for name, one in searched if one.get("planted")]
     if planted:
         said = [
             f"{name}: {share(one['found'])} of the planted found, {share(one['nearer_than_test'])} of all nearer"
-            for name, one in planted
+            + (f"; of harder ones (JPEG {hard['jpeg_quality']}) {share(hard['found'])} found" if hard else "")
+            for name, one, hard in planted
         ]
         text = f"Copies would be seen: {share(planted[0][1]['share'])} of the samples replaced by training images"
-        holds = all(one["flagged"] for _, one in planted)
+        holds = all(one["flagged"] for _, one, _ in planted)
         found.append(Claim(text, *again("evaluate"), "; ".join(said), holds))
     return found
