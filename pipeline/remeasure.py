@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.caption_files import WHERE
-from pipeline.captioners import Picture
+from pipeline.captioners import Picture, probes
+from pipeline.captioners.classifier import VARIANT
 from pipeline.captioners.measured import MeasuredCaptioner
+from pipeline.captioners.saliency import network_file
 from textgan import params as parameters
 from textgan.errors import program
-from textgan.files import write_json
+from textgan.extractors import weights_file
+from textgan.files import sha256_file, write_json
 from textgan.progress import Progress
 
 BATCH = 16
@@ -42,7 +46,19 @@ def main(argv: list[str] | None = None) -> None:
             found.append([[fact.name, fact.value, fact.confidence] for fact in claims.facts])
         progress.update(len(pictures))
     progress.close()
-    write_json(args.facts, {"measurer": captioner.name, "facts": found})
+    write_json(args.facts, {"measurer": captioner.name, "identity": identity(captioner), "facts": found})
+
+
+def identity(captioner: MeasuredCaptioner) -> dict[str, Any]:
+    """What tells this measurer from another: its version, thresholds, probes and networks."""
+    said: dict[str, Any] = {
+        "measurer": captioner.name,
+        "thresholds": captioner.thresholds,
+        "classifier_sha256": sha256_file(weights_file(VARIANT)),
+    }
+    if any(captioner.thresholds.values()):  # else the kind alone is said, and nothing more was asked
+        said |= {"probes_sha256": sha256_file(probes.FILE), "saliency_sha256": sha256_file(network_file())}
+    return said
 
 
 if __name__ == "__main__":

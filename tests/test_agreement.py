@@ -7,8 +7,8 @@ from textgan.errors import UserError
 from textgan.facts.schema import Fact
 from textgan.metrics.agreement import NOT_SEEN, agreement, all_right, best_values, derangement
 from textgan.metrics.chance import expected_hits
-from textgan.metrics.intervals import wilson
-from textgan.metrics.retrieval import r_precision, why_not
+from textgan.metrics.intervals import share_of_units, wilson
+from textgan.metrics.retrieval import mismatches, r_precision, why_not
 
 
 def prompts(count: int) -> list[dict[str, str]]:
@@ -69,6 +69,29 @@ def test_wilson_knows_the_textbook():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
 
 
+def test_pictures_of_one_unit_are_one_witness():
+    """40 units of 10 pictures each that stand or fall together: an interval as of 40 pictures, not of 400."""
+    asked = [{"colour": "red"}] * 400
+    seen = [{"colour": "red" if (place // 10) % 4 else "blue"} for place in range(400)]
+    units = [place // 10 for place in range(400)]
+    (alone,) = agreement(asked, seen, 0)
+    (together,) = agreement(asked, seen, 0, units=units)
+    assert alone.matched.value == together.matched.value == 0.75
+    assert alone.matched == wilson(300, 400)
+    honest = wilson(30, 40)
+    width = together.matched.high - together.matched.low
+    assert width == pytest.approx(honest.high - honest.low, rel=0.15) and width > 2.5 * (
+        alone.matched.high - alone.matched.low
+    )
+    assert all_right(asked, seen, ("colour",), 0, units).low < alone.matched.low
+
+
+def test_units_that_are_all_right_are_not_sure():
+    """Drawn again they are all right each time; so many units can still be wrong about it."""
+    interval = share_of_units([5] * 8, [5] * 8, 0, "x")
+    assert (interval.value, interval.low) == (1.0, wilson(8, 8).low) and interval.low < 0.7
+
+
 def test_a_generator_that_does_not_listen_scores_within_the_interval_of_chance():
     asked, seen = prompts(400), prompts(800)[400:]
     for fact in agreement(asked, seen, seed=0):
@@ -91,10 +114,15 @@ def unit(seed: int, count: int) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+def apart(said: list[str]) -> np.ndarray:
+    """Captions that say other things are wrong of each other's images."""
+    return np.asarray([[one != other for other in said] for one in said])
+
+
 def test_r_precision_is_one_for_own_captions_and_chance_for_others():
-    texts, said = unit(0, 600), [str(i) for i in range(600)]
-    assert r_precision(texts, texts, said, 0).value == 1.0
-    chance = r_precision(unit(1, 600), texts, said, 0)
+    texts, wrong = unit(0, 600), apart([str(i) for i in range(600)])
+    assert r_precision(texts, texts, wrong, 0).value == 1.0
+    chance = r_precision(unit(1, 600), texts, wrong, 0)
     assert chance.low <= 0.01 <= chance.high
     assert chance.chance.low <= chance.value <= chance.chance.high
 
@@ -103,7 +131,7 @@ def test_expected_hits_are_what_many_folds_come_to():
     """The closed form against a count over drawn captions, twins among them."""
     rng, said = np.random.default_rng(0), [str(i // 2) for i in range(40)]
     scores = rng.standard_normal((40, 40))
-    hits = expected_hits(scores, said, 5)
+    hits = expected_hits(scores, apart(said), 5)
     for row, column in ((0, 0), (3, 17), (39, 2)):
         others = [i for i in range(40) if said[i] != said[column]]
         drawn = [scores[row, rng.choice(others, 5, replace=False)].max() < scores[row, column] for _ in range(4000)]
@@ -113,22 +141,35 @@ def test_expected_hits_are_what_many_folds_come_to():
 def test_captions_that_say_the_same_are_no_mistakes():
     """Every caption twice: without the mask, half of the own captions would lose a tie."""
     texts = np.repeat(unit(0, 200), 2, axis=0)
-    result = r_precision(texts, texts, [str(i // 2) for i in range(400)], 0)
-    assert result.value == 1.0 and result.distinct == 200
+    result = r_precision(texts, texts, apart([str(i // 2) for i in range(400)]), 0, 200, 200)
+    assert result.value == 1.0 and result.distinct == 200 and result.masked == 1
+
+
+def test_captions_that_are_true_of_a_picture_are_no_mistakes():
+    """`a red cat` is true of a red cat on the left; nothing is known of the light, so its words contradict nothing."""
+    facts = [
+        {"kind": "cat", "colour": "red", "side": "left"},
+        {"kind": "cat", "colour": "red", "side": "right"},
+        {"kind": "car", "colour": "red"},
+    ]
+    wrong = mismatches(["a red cat on the left", "a red cat", "un coche rojo"], facts)
+    assert wrong.tolist() == [[False, False, True], [True, False, True], [True, True, False]]
+    silent = mismatches(["a red cat on the left", "lovely", "lovely"], facts)  # the facts of their images stand in
+    assert silent.tolist() == [[False, True, True], [True, False, True], [True, True, False]]
 
 
 def test_too_few_other_captions_are_refused():
-    with pytest.raises(UserError, match="99 are needed"):
-        r_precision(unit(0, 50), unit(0, 50), [str(i) for i in range(50)], 0)
+    with pytest.raises(UserError, match="needs 99 captions that are wrong of a picture"):
+        r_precision(unit(0, 50), unit(0, 50), apart([str(i) for i in range(50)]), 0)
 
 
 def test_why_not_is_none_exactly_where_r_precision_can_be_computed():
     """150 captions of photos that say two different things: a reason that counts them, in place of a crash."""
-    few = ["car", "cat"] * 75
+    few = apart(["car", "cat"] * 75)
     reason = why_not(few)
-    assert reason is not None and "150 captions, which say 2 different things, some have only 75" in reason
+    assert reason is not None and "among 150 captions there is a picture with only 75" in reason
     with pytest.raises(UserError):
         r_precision(unit(0, 150), unit(0, 150), few, 0)
-    enough = ["car"] * 99 + ["cat"] * 99
+    enough = apart(["car"] * 99 + ["cat"] * 99)
     assert why_not(enough) is None
-    assert r_precision(unit(0, 198), unit(0, 198), enough, 0).distinct == 2
+    assert r_precision(unit(0, 198), unit(0, 198), enough, 0).masked == 98

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tiny_training import write_data
 from textgan import params as parameters
 from textgan.errors import UserError
 from textgan.evaluate import FEWEST, check, rounded
-from textgan.metrics.beyond import copied_pixels
 from textgan.metrics.features import PatchExtractor
 from textgan.metrics.fingerprints import Prints, comparable
-from textgan.metrics.splits import Split, read_split
+from textgan.metrics.matcher import drawing_seed, learnt_from
+from textgan.metrics.splits import Split, drawn_keys, read_split
 
 REPOSITORY = Path(__file__).parents[1]
 COUNT = 40
@@ -108,15 +109,27 @@ def test_a_part_is_drawn_from_all_over_a_split_and_by_key_alone():
     assert places == split(200).drawn(50, 0, "shown") != whole.drawn(50, 1, "shown")
 
 
-def test_copies_are_found_in_pixels_and_new_pictures_are_none():
-    """`copied_pixels` reduces samples as training images were reduced."""
+def test_a_draw_avoids_keys_as_long_as_others_are_left():
+    keys = [f"cat-{idx}" for idx in range(20)]
+    first = drawn_keys(keys, 8, 0)
+    other = drawn_keys(keys, 12, 1, first)
+    assert len(first) == 8 and set(other) == set(keys) - set(first)
+    assert set(drawn_keys(keys, 15, 1, first)) > set(other)  # too few others: the rest comes from what was avoided
+    assert drawn_keys(keys, None, 0) and len(drawn_keys(keys, None, 0)) == 20
 
-    def pictures(seed: int, count: int, side: int) -> np.ndarray:
-        tones = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3)).astype(np.uint8)
-        return tones.repeat(side // 4, axis=1).repeat(side // 4, axis=2)
 
-    train = pictures(0, 60, 8)
-    copied = copied_pixels(pictures(0, 20, 32), pictures(1, 60, 32), train, True)
-    new = copied_pixels(pictures(2, 20, 32), pictures(1, 60, 32), train, True)
-    assert copied["ratio"] == 0 and copied["nearer_than_test"] == 1 and copied["train_images"] == 60
-    assert new["ratio"] > 0.8 and new["nearer_than_test"] < 0.2
+def test_the_matcher_learns_from_the_images_that_matcher_json_says(tmp_path, monkeypatch):
+    """Evaluation draws around them: floors and whitening know nothing of what the matcher knows."""
+    monkeypatch.chdir(tmp_path)
+    assert learnt_from(tmp_path / "none", "tiny") == []
+    write_data(tmp_path)
+    place = tmp_path / "models/tiny-matcher"
+    place.mkdir(parents=True)
+    (place / "matcher.json").write_text(json.dumps({"params": {"images": 10, "seed": 3}}))
+    learnt = learnt_from(place, "tiny")
+    assert sorted(learnt) == sorted(read_split("tiny", "train", 10, drawing_seed(3)).keys)
+    train = read_split("tiny", "train", 20, 5, avoid=learnt)
+    assert len(train.keys) == 20 and not set(train.keys) & set(learnt)
+    (place / "matcher.json").write_text("{}")
+    with pytest.raises(UserError, match="matcher.json: no matcher"):
+        learnt_from(place, "tiny")

@@ -9,7 +9,7 @@ from textgan.metrics import features
 from textgan.metrics.corruptions import noise
 from textgan.metrics.features import LiteExtractor, PatchExtractor, extract, extract_cached, extract_together
 from textgan.metrics.matcher import MatcherBackbone
-from textgan.metrics.memorisation import memorisation
+from textgan.metrics.memorisation import distances, memorisation
 
 
 def pictures(seed: int, count: int, side: int = 64) -> np.ndarray:
@@ -96,8 +96,10 @@ def test_features_that_are_not_finite_are_refused():
 
 def test_copies_are_found(patches):
     """Training images with a little noise are nearer to training than test images are."""
-    train, test = pictures(0, 150), pictures(1, 100)
-    copied = memorisation(extract(noise(train[:100], 2), patches), extract(test, patches), extract(train, patches))
-    honest = memorisation(extract(pictures(2, 100), patches), extract(test, patches), extract(train, patches))
+    seen = extract(pictures(0, 150), patches), extract(pictures(1, 100), patches)
+    copied, honest = (
+        memorisation(distances(extract(images, patches), seen[1], seen[0]))
+        for images in (noise(pictures(0, 150)[:100], 2), pictures(2, 100))
+    )
     assert copied.ratio < 0.3 < 0.8 < honest.ratio
     assert copied.nearer_than_test > 0.9 and honest.nearer_than_test < 0.1

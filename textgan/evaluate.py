@@ -11,6 +11,7 @@ import argparse
 import json
 import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,20 @@ from textgan import params as parameters
 from textgan.errors import UserError, program
 from textgan.files import publishing, write_json
 from textgan.metrics import beyond, fingerprints
+from textgan.metrics.apart import separation, words_apart
+from textgan.metrics.copies import SEARCH_PX, copied_names, copies, read_pictures, read_searched
 from textgan.metrics.features import Extractor, Images, LiteExtractor, PatchExtractor, extract_together
 from textgan.metrics.fingerprints import Prints
 from textgan.metrics.full import full_distance
 from textgan.metrics.kernel import MIN_IMAGES
 from textgan.metrics.listening import Metrics, agreement_numbers, clip_numbers, retrieval_numbers
-from textgan.metrics.matcher import MatcherBackbone
+from textgan.metrics.matcher import MatcherBackbone, learnt_from
 from textgan.metrics.measuring import measurer_of
 from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full, read_by
 from textgan.metrics.sheets import Sheets
-from textgan.metrics.splits import Split, manifest_of, read_split, read_thumbnails
+from textgan.metrics.splits import Split, manifest_of, read_split
 from textgan.metrics.suite import References, image_numbers
+from textgan.metrics.summary import summary
 from textgan.metrics.supplied import ClipExtractor, InceptionExtractor, load_supplied
 from textgan.params import DatasetParams
 from textgan.sampling import Snapshot, generate, load_snapshot
@@ -41,8 +45,6 @@ from textgan.text import Vocabulary
 FEWEST = max(MIN_IMAGES, PatchExtractor.FEWEST)
 """Images below which some number would mean nothing."""
 UNCURATED = 64
-THUMBNAILS, THUMBNAIL_PX = 20_000, 16
-"""Training images that are searched for copies pixel by pixel, at most; their distances to 1,000 samples fit memory."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,7 +69,9 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     settings = params.evaluate
     snapshot, vocabulary = load_snapshot(model), Vocabulary.load(Path("data/pairs") / name / "vocabulary.json")
     test = read_split(name, "test", settings.num_images, settings.seed)
-    train = read_split(name, "train", settings.num_images, derive_seed(settings.seed, "floor"))
+    matcher = Path("models") / f"{name}-matcher"
+    learnt = learnt_from(matcher, name)
+    train = read_split(name, "train", settings.num_images, derive_seed(settings.seed, "floor"), avoid=learnt)
     check(snapshot, vocabulary, test, train, params)
     supplied = load_supplied(settings.weights or {})
     sheets = Sheets(out)
@@ -77,16 +81,19 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     references = References(test.images, train.images, _kinds(test), _kinds(train))
     numbers, prints = [], Prints()
     lite = LiteExtractor("lite2")
-    both: list[Extractor] = [lite, MatcherBackbone(lite.levels)]
+    backbone = MatcherBackbone(lite.levels)
+    both: list[Extractor] = [lite, backbone]
     for images, what in ((test.images, "test images"), (fake, "generated images")):
         extract_together(images, both, what)
-    against = {**fingerprints.real(test.images), "prompts_of": fingerprints.asked(prompts)}
+    made = fingerprints.dataset(manifest_of(name))
+    against = {**fingerprints.real(test.images), **made, "prompts_of": fingerprints.asked(prompts)}
+    floors = {"train": fingerprints.real(train.images)}
     extractors: list[Extractor] = [lite, PatchExtractor(train.images), *supplied]
     for extractor in extractors:
         found = image_numbers(references, fake, extractor, settings.seed)
         numbers += found
         names = [number.name for number in found]
-        prints.add(extractor.name, names, fake, **against, **fingerprints.extractor(extractor))
+        prints.add(extractor.name, names, fake, **against, **floors, **fingerprints.extractor(extractor))
     metrics: Metrics = {number.name: number.value for number in numbers}
 
     further = further_numbers(name, snapshot, supplied, test, fake, prompts, params, metrics, prints)
@@ -95,13 +102,16 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     measurer, reason = measurer_of(name, params.captions, caption_sources(name))
     agreed, not_computed = agreement_numbers(asked, pictures, test, measurer, reason, params, metrics, sheets)
     names = [metric for metric in metrics if metric.startswith("agreement_")]
-    said = {"measurer": measurer.name if measurer else None, **fingerprints.asked(asked)}
-    prints.add("agreement", names, pictures, **said)
-    matcher = Path("models") / f"{name}-matcher"
-    retrieval, why_not = retrieval_numbers(matcher, test, fake, prompts, settings.seed, metrics)
+    said = {
+        **fingerprints.measured(measurer.identity if measurer else None, measurer.name if measurer else None),
+        **fingerprints.asked(asked),
+    }
+    prints.add("agreement", names, pictures, **made, **said)
+    retrieval, why_not = retrieval_numbers(matcher, backbone, test, fake, prompts, settings.seed, metrics)
     not_computed |= why_not
     names = [metric for metric in metrics if metric.startswith("r_precision")]
-    prints.add("retrieval", names, fake, **against, **fingerprints.weights(matcher / "matcher.safetensors"))
+    scorer = fingerprints.matcher(matcher / "matcher.safetensors", backbone.identity)
+    prints.add("retrieval", names, fake, **against, **scorer)
 
     grid = grid_prompts(asked, settings.grid_prompts)
     seeds = list(range(settings.grid_seeds))
@@ -112,27 +122,30 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     sheets.tiles("uncurated", fake[shown])
     sheets.tiles("real", test.images[shown])
     kinds = [asked.facts[place].get("kind", "") for place in grid]
-    thumbnails = read_thumbnails(name, "train", THUMBNAILS, derive_seed(settings.seed, "floor"), THUMBNAIL_PX)
+    near = LiteExtractor("lite2", SEARCH_PX)
+    searched = read_searched(name, near, derive_seed(settings.seed, "floor"))
+    copied = copies(fake, test.images, searched, partial(read_pictures, name), near, settings.seed, sheets)
+    readable = set(agreed["real"]) if agreed else set()
     further |= {
-        "memorisation": {
-            **beyond.copies(references, fake, lite, sheets),
-            "pixels": beyond.copied_pixels(fake, test.images, thumbnails, len(thumbnails) < THUMBNAILS),
-        },
+        "memorisation": copied,
         "by_kind": beyond.by_kind(references, fake, prompts, lite, settings.seed),
         "diversity": beyond.within_prompts(rows, kinds, references, lite) if len(seeds) > 1 else None,
         "unevenness": beyond.walks(snapshot, asked, grid[:4], lite, sheets),
-        "apart": beyond.words_apart(snapshot, vocabulary, params, asked, grid, measurer, sheets) if measurer else None,
+        "apart": words_apart(snapshot, vocabulary, params, asked, grid, measurer, readable, sheets)
+        if measurer
+        else None,
     }
+    named = copied_names(copied)
+    prints.add("copies", named, fake, **against, **searched.print(), **fingerprints.extractor(near))
     latent: Metrics = {
-        "memorisation_ratio_lite2": further["memorisation"]["ratio"],
         "diversity_within_prompt_lite2": further["diversity"],
         "interpolation_unevenness_lite2": further["unevenness"],
+        **{kind["name"]: kind["kid"] for kind in further["by_kind"].values()},
+        **separation(further["apart"]),
     }
-    for what, share in beyond.separation(further["apart"]).items():
-        latent[f"separation_{what}_{further['apart']['pictures']}"] = share
-    metrics |= latent
+    metrics |= named | latent
     drawn = np.concatenate([fake, *rows])
-    more = {"grid_prompts": len(grid), "grid_seeds": len(seeds), "train": fingerprints.real(train.images)}
+    more = {"grid_prompts": len(grid), "grid_seeds": len(seeds), **floors}
     prints.add("latent", latent, drawn, **against, **said, **more, **fingerprints.extractor(lite))
     keep_records(name, model, out)
     return {
@@ -149,6 +162,7 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
         "retrieval": retrieval,
         "sheets": sheets.index,
         "grid_seeds": seeds,
+        "train_images_of_the_matcher_too": len(set(learnt) & set(train.keys)),
         **further,
         "not_computed": not_computed | further["not_computed"],
     }
@@ -262,29 +276,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(entry) for entry in value]
     return value
-
-
-def summary(result: dict[str, Any]) -> list[str]:
-    """The main numbers, a line each."""
-    lines = []
-    for number in result["numbers"]:
-        if number["what"] in ("kid", "coverage"):
-            interval = f"[{number['low']:.4g}, {number['high']:.4g}]"
-            lines.append(f"{number['name']}: {number['value']:.4g} {interval}, floor {number['floor']:.4g}")
-    agreed = result["agreement"]
-    for fact in agreed["facts"] if agreed else []:
-        control = f"exactly {fact['shuffled_exact']:.1%}, prompt base rate {fact['base_rate']:.1%}"
-        lines.append(
-            f"agreement {fact['name']}: {fact['matched']['value']:.1%} of {fact['count']};"
-            f" shuffled prompts {fact['shuffled']['value']:.1%} ({control})"
-        )
-    found = result["retrieval"]
-    if found:
-        lines.append(
-            f"{found['name']}: {found['generated']['value']:.1%}; real {found['real']['value']:.1%},"
-            f" shuffled {found['shuffled']['value']:.1%}"
-        )
-    return lines + [f"{name}: not computed. {reason}" for name, reason in result["not_computed"].items()]
 
 
 if __name__ == "__main__":

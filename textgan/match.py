@@ -18,7 +18,7 @@ from textgan import params as parameters
 from textgan.errors import UserError, program
 from textgan.files import publishing
 from textgan.metrics.features import extract_cached
-from textgan.metrics.matcher import Matcher, MatcherBackbone, MatcherSpec, save_matcher
+from textgan.metrics.matcher import Matcher, MatcherBackbone, MatcherSpec, drawing_seed, save_matcher
 from textgan.metrics.splits import Split, read_split
 from textgan.params import MatcherParams
 from textgan.progress import Progress
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     name = parser.parse_args(argv).dataset
     params = parameters.dataset(name).matcher
     vocabulary = Vocabulary.load(Path("data/pairs") / name / "vocabulary.json")
-    split = read_split(name, "train", params.images, derive_seed(params.seed, "matcher", "images"))
+    split = read_split(name, "train", params.images, drawing_seed(params.seed))
     with publishing(Path("models") / f"{name}-matcher") as out:
         matcher, record = train(split, params, len(vocabulary), vocabulary.sha256)
         save_matcher(matcher, out, {"dataset": name, "params": asdict(params), **record})

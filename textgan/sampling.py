@@ -179,7 +179,10 @@ def generate(
     batch: int = CHUNK,  # pictures at once; compare pictures made with the same number only
     truncation: float = 1.0,  # how far from the mean style of the prompt; 0 is the mean
 ) -> np.ndarray:  # -> [N,H,W,3] uint8
-    """Pictures of prompts and seeds, in order. Raises UserError where the snapshot does not read such prompts."""
+    """Pictures of prompts and seeds, in order.
+
+    Raises UserError where the snapshot does not read such prompts, and where a picture is not finite.
+    """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds; they must be as many")
     _check_prompts(snapshot, prompts)
@@ -189,8 +192,19 @@ def generate(
         part = list(seeds[first : first + batch])
         z = latents(part + [0] * (batch - len(part)), snapshot.settings.z_dim).to(device)
         texts = padded(prompts[first : first + batch], snapshot.prompt_length, batch).to(device)
-        pictures.append(to_uint8(_synthesise(snapshot.net, z, texts, truncation))[: len(part)])
+        pictures.append(as_bytes(snapshot, _synthesise(snapshot.net, z, texts, truncation))[: len(part)])
     return np.concatenate(pictures)
+
+
+def as_bytes(snapshot: Snapshot, images: Tensor) -> np.ndarray:  # [N,3,H,W] -> [N,H,W,3] uint8
+    """Bytes of images. Raises UserError where one is not finite: NaN would come out black, like a picture."""
+    broken = int((~torch.isfinite(images).flatten(1).all(dim=1)).sum())
+    if broken:
+        raise UserError(
+            f"{snapshot.directory / 'G_ema.safetensors'}: {broken} of {len(images)} pictures have values that are not"
+            " finite; its weights are too large or damaged: train again, or take another snapshot"
+        )
+    return to_uint8(images)
 
 
 def _synthesise(net: TextToImage, z: Tensor, texts: Tensor, truncation: float) -> Tensor:  # -> [N,3,H,W]

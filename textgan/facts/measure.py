@@ -8,17 +8,22 @@ fitted by benchmarks/fit_kind_probe.py on drawn pictures).
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from textgan.facts.colour import Prototypes, srgb_to_lab
 from textgan.facts.drawn import BACKGROUND_PALETTE, FRAMING_SIZE, LIGHT_GAIN, OBJECT_PALETTE
 from textgan.facts.schema import Fact
+from textgan.files import fingerprint
 
 SOURCE = "drawn-pixels"
+VERSION = 1
+"""Counts up when the same tables and thresholds come to say other things of a picture."""
 SIDE_PX = 64
 """Pictures are measured at this size; larger ones are reduced by area."""
 PROBE_FILE = Path(__file__).with_name("kind_probe.json")
@@ -62,6 +67,17 @@ def measure_drawn(images: np.ndarray) -> list[list[Fact]]:
     for start in range(0, len(images), _BATCH):
         facts += _measure_batch(images[start : start + _BATCH])
     return facts
+
+
+def identity() -> dict[str, str]:
+    """What tells this measurer from another: its version, the hash of its tables and thresholds, that of its probe."""
+    tables: dict[str, Any] = {
+        "side_px": SIDE_PX, "object": OBJECT_PALETTE, "background": BACKGROUND_PALETTE, "light": LIGHT_GAIN,
+        "framing": FRAMING_SIZE, "least_object": MIN_OBJECT, "different": [_DIFFERENT, _PART_OF_STRONGEST, _STRONG_PX],
+        "shadow": _DARKEST_SHADOW, "purity": _PURITY, "votes": _VOTE_WEIGHTS, "sides": _SIDE_EDGES, "grid": PROBE_GRID,
+    }  # fmt: skip
+    probe = hashlib.sha256(PROBE_FILE.read_bytes()).hexdigest()
+    return {"measurer": f"{SOURCE}/{VERSION}", "tables": fingerprint(tables), "kind_probe_sha256": probe}
 
 
 def reduce_to(images: np.ndarray, side: int) -> np.ndarray:

@@ -3,6 +3,9 @@
 The control that must fail: the same pictures against other prompts. Over all pairs of a picture
 with another prompt its expectation has an exact value, the control's expectation; and the prompt
 base rate is what anything that does not listen gets: how often two prompts say the same value.
+
+Intervals are over independent units (`prompts.units`): pictures of one z in two languages are one witness, and those
+of one held-out combination share what is hard about it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 
 from textgan.facts.schema import VALUES, Fact
 from textgan.metrics.chance import chance_of_fact
-from textgan.metrics.intervals import Interval, wilson
+from textgan.metrics.intervals import Interval, share_of_units
 from textgan.seeds import derive_seed
 
 NOT_SEEN = "(none)"
@@ -60,14 +63,16 @@ def derangement(count: int, seed: int) -> list[int]:
 
 
 def agreement(
-    prompts: Sequence[Facts], measured: Sequence[Facts], seed: int, groups: Sequence[int] | None = None
+    prompts: Sequence[Facts],
+    measured: Sequence[Facts],
+    seed: int,
+    groups: Sequence[int] | None = None,  # of the same z and facts in several languages; by default each is its own
+    units: Sequence[int] | None = None,  # that are independent of each other, for the intervals; by default the groups
 ) -> list[FactAgreement]:
-    """Fact by fact, in the schema's order; facts that no prompt says are left out.
-
-    Pictures of one group (the same z and facts in several languages) hang together; by default each is its own.
-    """
+    """Fact by fact, in the schema's order; facts that no prompt says are left out."""
     assert len(prompts) == len(measured)
     groups = range(len(prompts)) if groups is None else groups
+    units = groups if units is None else units
     other = derangement(len(prompts), seed)
     shuffled = [prompts[place] for place in other]
     results = []
@@ -75,14 +80,13 @@ def agreement(
         wanted = _pairs(prompts, measured, name)
         if not wanted:
             continue
-        crossed = _pairs(shuffled, measured, name)
         labels = tuple(v for v in VALUES[name] if any(v in pair for pair in wanted)) + (NOT_SEEN,)
         counts = Counter(wanted)
         results.append(
             FactAgreement(
                 name=name,
-                matched=_share(wanted),
-                shuffled=_share(crossed),
+                matched=_share(_right(prompts, measured, name), units, seed, name),
+                shuffled=_share(_right(shuffled, measured, name), units, seed, f"{name} shuffled"),
                 shuffled_exact=_all_pairs(prompts, measured, name),
                 chance=chance_of_fact(
                     [facts.get(name) for facts in prompts],
@@ -106,8 +110,21 @@ def _pairs(prompts: Sequence[Facts], measured: Sequence[Facts], name: str) -> li
     return [(facts[name], seen.get(name, NOT_SEEN)) for facts, seen in both if name in facts]
 
 
-def _share(pairs: Sequence[tuple[str, str]]) -> Interval:
-    return wilson(sum(wanted == seen for wanted, seen in pairs), len(pairs))
+def _right(prompts: Sequence[Facts], measured: Sequence[Facts], name: str) -> list[bool | None]:
+    """Of each picture: is the fact as its prompt says; None where the prompt does not say it."""
+    both = zip(prompts, measured, strict=True)
+    return [facts[name] == seen.get(name) if name in facts else None for facts, seen in both]
+
+
+def _share(right: Sequence[bool | None], units: Sequence[int], seed: int, name: str) -> Interval:
+    """The share that is right among those that are not None; units of pictures are drawn again for the interval."""
+    counts: dict[int, list[int]] = {}
+    for one, unit in zip(right, units, strict=True):
+        if one is not None:
+            own = counts.setdefault(unit, [0, 0])
+            own[0] += one
+            own[1] += 1
+    return share_of_units([own[0] for own in counts.values()], [own[1] for own in counts.values()], seed, name)
 
 
 def _base_rate(values: Sequence[str]) -> float:
@@ -129,10 +146,16 @@ def _all_pairs(prompts: Sequence[Facts], measured: Sequence[Facts], name: str) -
     return (sum(said[value] * seen[value] for value in said) - own) / total
 
 
-def all_right(prompts: Sequence[Facts], measured: Sequence[Facts], names: Sequence[str]) -> Interval:
+def all_right(
+    prompts: Sequence[Facts],
+    measured: Sequence[Facts],
+    names: Sequence[str],
+    seed: int = 0,
+    units: Sequence[int] | None = None,
+) -> Interval:
     """Share of pictures in which every one of these facts that the prompt says is right."""
-    right = sum(
+    right = [
         all(seen.get(name) == facts[name] for name in names if name in facts)
         for facts, seen in zip(prompts, measured, strict=True)
-    )
-    return wilson(right, len(prompts))
+    ]
+    return _share(right, range(len(prompts)) if units is None else units, seed, "all right")

@@ -1,62 +1,27 @@
-"""Beyond the averages: copies, diversity, smoothness, kinds apart, z and words apart, the worst cases."""
+"""Beyond the averages: diversity, smoothness, kinds apart, the worst cases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from textgan.metrics.agreement import Facts
-from textgan.metrics.features import Extractor, Features, Images, extract, extract_cached
+from textgan.metrics.features import Extractor, Images, extract, extract_cached
 from textgan.metrics.kernel import MIN_IMAGES, kernels, kid
 from textgan.metrics.latent import diversity, walk
-from textgan.metrics.measuring import Measurer
-from textgan.metrics.memorisation import memorisation
 from textgan.metrics.prompts import Prompts, read_by
 from textgan.metrics.sheets import Sheets
-from textgan.metrics.splits import thumbnail
-from textgan.metrics.suite import References
-from textgan.params import DatasetParams
-from textgan.sampling import Prompt, Snapshot, generate, read_prompts
-from textgan.seeds import derive_seed
-from textgan.text import Vocabulary, encode_prompt
+from textgan.metrics.suite import References, count_name
+from textgan.sampling import Snapshot
 
 STEPS = 8
 SHOWN = 16
-KEPT_BY_WORDS = ("kind", "side", "background")
-
-
-def copies(references: References, fake: Images, extractor: Extractor, sheets: Sheets) -> dict[str, Any]:
-    """Memorisation in features, and the closest pairs as a sheet: samples above their nearest training images."""
-    train = extract_cached(references.train, extractor, "train images")
-    found = memorisation(
-        extract_cached(fake, extractor, "generated images"),
-        extract_cached(references.test, extractor, "test images"),
-        train,
-    )
-    pairs = [fake[row] for row, _ in found.nearest] + [references.train[place] for _, place in found.nearest]
-    sheets.tiles("neighbours", np.stack(pairs), columns=len(found.nearest))
-    return {key: value for key, value in asdict(found).items() if key != "nearest"}
-
-
-def copied_pixels(fake: Images, test: Images, train: Images, all_of_train: bool) -> dict[str, Any]:
-    """The same in pixels of thumbnails, so cheap that (nearly) all training images take part."""
-    px = train.shape[1]
-    samples, reals = (np.stack([thumbnail(Image.fromarray(image), px) for image in images]) for images in (fake, test))
-    found = memorisation(_flat(samples), _flat(reals), _flat(train))
-    values = {key: value for key, value in asdict(found).items() if key != "nearest"}
-    return {**values, "side_px": px, "all_of_train": all_of_train}
-
-
-def _flat(images: Images) -> Features:
-    return images.reshape(len(images), -1).astype(np.float32)
 
 
 def by_kind(references: References, fake: Images, prompts: Prompts, extractor: Extractor, seed: int) -> dict[str, Any]:
-    """KID of each kind alone, with its floor."""
+    """KID of each kind alone, with its floor and the name that it has among the metrics."""
     features = {
         "test": extract_cached(references.test, extractor, "test images"),
         "train": extract_cached(references.train, extractor, "train images"),
@@ -74,6 +39,7 @@ def by_kind(references: References, fake: Images, prompts: Prompts, extractor: E
             value = kid(kernels(part["test"], part["fake"]), seed)
             floor = kid(kernels(part["test"], part["train"]), seed, resamples=2)
             results[kind] = {
+                "name": f"kid{count_name(len(part['fake']))}_{extractor.name}_test_{kind}",
                 "kid": value.value, "low": value.low, "high": value.high, "floor": floor.value,
                 "images": len(part["fake"]),
             }  # fmt: skip
@@ -113,55 +79,3 @@ def worst(asked: Prompts, wanted: Sequence[Facts], measured: Sequence[Facts], pi
     order = sorted(range(len(wrong)), key=lambda place: (-len(wrong[place]), place))[:SHOWN]
     texts = [f"{asked.texts[place]} ({', '.join(wrong[place]) or 'nothing'} wrong)" for place in order]
     sheets.tiles("worst", pictures[order], texts)
-
-
-def words_apart(
-    snapshot: Snapshot,
-    vocabulary: Vocabulary,
-    params: DatasetParams,
-    asked: Prompts,
-    places: Sequence[int],
-    measurer: Measurer,
-    sheets: Sheets,
-) -> dict[str, Any] | None:
-    """The same z with another colour word: is the new colour there, and does the rest stay?"""
-    from textgan.facts.wording import realise
-
-    colours = sorted({facts["colour"] for facts in asked.facts if "colour" in facts})[:STEPS]
-    rows, languages, texts, wanted, groups = [], [], [], [], []
-    for row, place in enumerate(places):
-        facts, language = asked.facts[place], asked.languages[place]
-        if "colour" not in facts or len(colours) < 2:
-            continue
-        prompts: list[Prompt] = []
-        for colour in colours:
-            changed = {**facts, "colour": colour}
-            text = realise(changed, language, derive_seed(params.evaluate.seed, "apart", place), 1)[0]
-            ids = encode_prompt(text, vocabulary, params.pairs.max_tokens)
-            prompts += read_prompts(snapshot, [text], [ids], [language], [changed])
-            wanted.append(changed)
-            groups.append(row)
-        rows.append(generate(snapshot, prompts, [asked.seeds[place]] * len(prompts)))
-        texts.append(asked.texts[place])
-        languages.append(language)
-    if not rows:
-        return None
-    sheets.rows("apart", rows, texts, languages)
-    measured = measurer.measure(np.concatenate(rows))
-    both = zip(wanted, measured, strict=True)
-    changed_right = float(np.mean([seen.get("colour") == facts["colour"] for facts, seen in both]))
-    kept = {}
-    for name in (one for one in KEPT_BY_WORDS if any(one in seen for seen in measured)):
-        shares = []
-        for group in sorted(set(groups)):
-            values = [seen.get(name) for seen, own in zip(measured, groups, strict=True) if own == group]
-            shares.append(max(values.count(value) for value in values) / len(values))
-        kept[name] = float(np.mean(shares))
-    return {"colours": colours, "colour_right": changed_right, "kept": kept, "pictures": len(measured)}
-
-
-def separation(apart: dict[str, Any] | None) -> dict[str, float]:
-    """The numbers of `words_apart`: the changed word is right, and each other fact keeps its commonest value."""
-    if apart is None:
-        return {}
-    return {"colour_right": apart["colour_right"], **{f"{name}_kept": share for name, share in apart["kept"].items()}}

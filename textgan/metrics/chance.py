@@ -38,27 +38,27 @@ def chance_of_fact(
     return Interval(float(shares.mean()), float(low), float(high))
 
 
-def expected_hits(scores: Array, said: Sequence[str], mismatched: int) -> Array:  # [N,N] -> [N,N]
-    """P(picture i scores caption j above `mismatched` random captions that say other things than j), exactly.
+def expected_hits(scores: Array, wrong: NDArray[np.bool_], mismatched: int) -> Array:  # [N,N], [N,N] -> [N,N]
+    """P(picture i scores caption j above `mismatched` random captions that are wrong of the image of j), exactly.
 
-    Of M captions that say other things, r score higher: C(M-r, mismatched) / C(M, mismatched). NaN where
-    M is too small.
+    Of M captions that are wrong (`wrong[j]`), r score higher: C(M-r, mismatched) / C(M, mismatched). NaN where M is
+    too small.
     """
     count = len(scores)
     order = np.argsort(-scores, axis=1, kind="stable")
     higher = np.empty((count, count), dtype=np.int64)
     np.put_along_axis(higher, order, np.broadcast_to(np.arange(count), (count, count)), axis=1)
-    _, group = np.unique(np.asarray(said), return_inverse=True)
     hits = np.full((count, count), np.nan)
-    for number in range(group.max() + 1):
-        columns = np.flatnonzero(group == number)
-        others = count - len(columns)
+    tables: dict[int, Array] = {}
+    for column in range(count):
+        fitting = np.flatnonzero(~wrong[column])  # the caption itself among them, which is not above itself
+        others = count - len(fitting)
         if others < mismatched:
             continue
-        table, twins = _none_drawn(others, mismatched), higher[:, columns]
-        for column in columns:
-            rank = higher[:, column]
-            hits[:, column] = table[rank - (twins < rank[:, None]).sum(axis=1)]
+        if others not in tables:
+            tables[others] = _none_drawn(others, mismatched)
+        rank = higher[:, column]
+        hits[:, column] = tables[others][rank - (higher[:, fitting] < rank[:, None]).sum(axis=1)]
     return hits
 
 

@@ -72,15 +72,25 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     return max(0.0, mean_part + float(np.trace(a.covariance) + np.trace(b.covariance) - 2 * trace_root))
 
 
-def frechet_of_samples(x: Array, y: Array) -> float:  # [N,D], [M,D]
+def frechet_of_samples(
+    x: Array,  # [N,D]
+    y: Array,  # [M,D]
+    times_x: NDArray[np.integer] | None = None,  # [N], how often each counts; once by default
+    times_y: NDArray[np.integer] | None = None,
+) -> float:
     """The same distance from samples fewer than features: the cross term is a nuclear norm.
 
-    tr sqrt(A B) = |Xc Yc^T|_* / sqrt((N-1)(M-1)), one N x M singular value decomposition; what the
-    bootstrap repeats.
+    tr sqrt(A B) = |Xc Yc^T|_* / sqrt((N-1)(M-1)), one N x M singular value decomposition. A sample that counts k times
+    stands for k equal rows, which have the singular values of one row times sqrt(k): a bootstrap's matrix is smaller.
     """
-    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-    xc, yc = x - mean_x, y - mean_y
-    n, m = len(x) - 1, len(y) - 1
+    (mean_x, xc, n), (mean_y, yc, m) = _centred(x, times_x), _centred(y, times_y)
     cross = np.linalg.svd(xc @ yc.T, compute_uv=False).sum() / np.sqrt(n * m)
     value = np.square(mean_x - mean_y).sum() + np.square(xc).sum() / n + np.square(yc).sum() / m - 2 * cross
     return max(0.0, float(value))
+
+
+def _centred(x: Array, times: NDArray[np.integer] | None) -> tuple[Array, Array, float]:
+    """Mean, centred rows by the root of how often they count, and degrees of freedom."""
+    counts = np.ones(len(x)) if times is None else np.asarray(times, dtype=np.float64)
+    mean = counts @ x / counts.sum()
+    return mean, (x - mean) * np.sqrt(counts)[:, None], float(counts.sum() - 1)

@@ -61,15 +61,16 @@ def to_unit(images: Tensor, px: int) -> Tensor:  # uint8 [N,H,W,3] -> float32 [N
 class Levels:
     """The pyramid of a batch, kept until another batch comes: extractors that share one network run it once."""
 
-    def __init__(self, net: EfficientNetLite) -> None:
+    def __init__(self, net: EfficientNetLite, px: int = LITE_PX) -> None:
         self.net = net
+        self.px = px
         self._batch: Tensor | None = None
         self._levels: list[Tensor] = []
 
     def __call__(self, images: Tensor) -> list[Tensor]:  # uint8 [N,H,W,3] -> four of [N,C,H',W']
         """Levels of these images; the same tensor again costs nothing."""
         if images is not self._batch:
-            self._levels = self.net.pyramid(to_unit(images, LITE_PX) * 2 - 1)
+            self._levels = self.net.pyramid(to_unit(images, self.px) * 2 - 1)
             self._batch = images
         return self._levels
 
@@ -77,18 +78,18 @@ class Levels:
 class LiteExtractor:
     """Pooled features before the classifier of a frozen EfficientNet-Lite: [N,1280]."""
 
-    def __init__(self, variant: str = "lite2") -> None:
+    def __init__(self, variant: str = "lite2", px: int = LITE_PX) -> None:
         from textgan.extractors import load_extractor, weights_file
 
         self.name = variant
         self.identity: dict[str, str | int] = {
             "extractor": variant,
             "weights_sha256": sha256_file(weights_file(variant)),
-            "input_px": LITE_PX,
+            "input_px": px,
             "resize": "torch bicubic antialias float32",
         }
         self.net = load_extractor(variant, with_head=True)
-        self.levels = Levels(self.net)
+        self.levels = Levels(self.net, px)
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 [N,H,W,3] -> [N,1280]."""

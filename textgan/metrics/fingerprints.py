@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from textgan.files import fingerprint, sha256_file
 from textgan.metrics.features import Extractor, Images, images_sha256
 from textgan.metrics.prompts import Prompts
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Counts up when the meaning of a number changes; part of every fingerprint."""
 GENERATED = "generated_sha256"
 """The one entry in which comparable numbers may differ: it is what is compared."""
+GEOMETRY = ("geometry", "small", "resampling", "encoding")
+"""Of the manifest of images."""
 Print = dict[str, Any]
 
 
@@ -80,6 +82,16 @@ def asked(prompts: Prompts) -> Print:
     return {"prompts": len(prompts), "prompts_sha256": fingerprint(json.loads(json.dumps(rows)))}
 
 
-def weights(file: Path) -> Print:
-    """A trained scorer."""
-    return {"matcher_sha256": sha256_file(file)}
+def matcher(file: Path, backbone: Mapping[str, Any]) -> Print:
+    """A trained scorer, and the frozen network that it looks through."""
+    return {"matcher_sha256": sha256_file(file), "matcher_backbone": dict(backbone)}
+
+
+def dataset(manifest: Mapping[str, Any]) -> Print:
+    """How the real images were brought to their size: geometry, filter, encoding."""
+    return {"dataset": {key: manifest[key] for key in GEOMETRY if key in manifest}}
+
+
+def measured(identity: Mapping[str, Any] | None, name: str | None) -> Print:
+    """Who measured facts again: its name and what tells it from others."""
+    return {"measurer": name, "measurer_identity": dict(identity or {})}

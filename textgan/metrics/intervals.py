@@ -1,8 +1,9 @@
-"""Intervals of 95 %: Wilson's for shares, the bootstrap for means."""
+"""Intervals of 95 %: Wilson's for shares, the bootstrap for means and for shares of what hangs together."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,3 +42,22 @@ def mean_interval(values: NDArray[Any], seed: int, name: str, resamples: int = 1
     means = np.asarray(values, dtype=np.float64)[picks].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(np.mean(values)), float(low), float(high))
+
+
+def share_of_units(right: Sequence[int], total: Sequence[int], seed: int, name: str, resamples: int = 1000) -> Interval:
+    """A share of pictures that come in independent units: `right[u]` of `total[u]`, whole units drawn again.
+
+    Units of one picture each have Wilson's interval. So have units that are all right, or all wrong: drawn again, they
+    would claim to be sure; the interval is then that of so many units.
+    """
+    rights, totals = np.asarray(right, dtype=np.float64), np.asarray(total, dtype=np.float64)
+    share = float(rights.sum() / max(totals.sum(), 1.0))
+    if len(totals) == 0 or (totals == 1).all():
+        return wilson(int(rights.sum()), len(totals))
+    if share in (0.0, 1.0):
+        own = wilson(int(share) * len(totals), len(totals))
+        return Interval(share, own.low, own.high)
+    rng = np.random.default_rng(derive_seed(seed, "bootstrap", name))
+    picks = rng.integers(0, len(totals), size=(resamples, len(totals)))
+    low, high = np.quantile(rights[picks].sum(axis=1) / totals[picks].sum(axis=1), (0.025, 0.975))
+    return Interval(share, float(low), float(high))

@@ -16,7 +16,7 @@ import torch
 
 from textgan.metrics.features import Extractor, Features, Images, extract
 from textgan.metrics.manifold import squared_distances
-from textgan.sampling import Prompt, Snapshot, latents, padded, to_uint8
+from textgan.sampling import Prompt, Snapshot, as_bytes, latents, padded
 
 
 def mean_distance(features: Features) -> float:  # [N,D]
@@ -49,7 +49,7 @@ def walk(snapshot: Snapshot, prompt: Prompt, seeds: tuple[int, int], steps: int,
     z = (torch.sin((1 - at) * angle) * a + torch.sin(at * angle) * b) / torch.sin(angle)
     texts = padded([prompt] * steps, snapshot.prompt_length, steps)
     device = next(snapshot.net.parameters()).device
-    images = to_uint8(snapshot.net(z.to(device), texts.to(device)))
+    images = as_bytes(snapshot, snapshot.net(z.to(device), texts.to(device)))
     features = extract(images, extractor, "interpolation").astype(np.float64)
     moves = np.linalg.norm(np.diff(features, axis=0), axis=1)
     return Walk(images, float(moves.max() / max(float(moves.mean()), 1e-12)))

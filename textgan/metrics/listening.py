@@ -17,8 +17,8 @@ from textgan.metrics.intervals import mean_interval
 from textgan.metrics.kernel import MIN_IMAGES
 from textgan.metrics.matcher import MatcherBackbone, image_vectors, load_matcher, text_vectors
 from textgan.metrics.measuring import Measurer
-from textgan.metrics.prompts import Prompts
-from textgan.metrics.retrieval import r_precision, why_not
+from textgan.metrics.prompts import Prompts, units
+from textgan.metrics.retrieval import mismatches, r_precision, why_not
 from textgan.metrics.sheets import Sheets
 from textgan.metrics.splits import Split
 from textgan.metrics.suite import count_name
@@ -61,15 +61,21 @@ def agreement_numbers(
     real = measurer.measure(test.images[places])
     said = {name for facts in real for name in facts}
     wanted = [_only(facts, said) for facts in asked.facts]
-    facts = agreement(wanted, measured, seed, asked.seeds)
+    apart = units(asked, protocol)
+    facts = agreement(wanted, measured, seed, asked.seeds, apart)
     beyond.worst(asked, wanted, measured, pictures, sheets)
     given = test.said()
     truth = agreement([_only(given[place], said) for place in places], real, seed)
     by_language = {}
     for language in sorted(set(asked.languages)):
         of = [place for place, other in enumerate(asked.languages) if other == language]
-        own = agreement([wanted[p] for p in of], [measured[p] for p in of], seed)
+        groups = [asked.seeds[p] for p in of], [apart[p] for p in of]
+        own = agreement([wanted[p] for p in of], [measured[p] for p in of], seed, *groups)
         by_language[language] = {fact.name: asdict(fact.matched) for fact in own}
+        for fact in own:
+            metrics[f"agreement_{language}_{fact.name}_{count_name(len(of))}_{protocol}"] = fact.matched.value
+    together = all_right(wanted, measured, MAIN_FACTS, seed, apart)
+    metrics[f"agreement_all_{suffix}"] = together.value
     for fact in facts:
         metrics[f"agreement_{fact.name}_{suffix}"] = fact.matched.value
         metrics[f"agreement_{fact.name}_{suffix}_shuffled"] = fact.shuffled.value
@@ -80,7 +86,8 @@ def agreement_numbers(
         "facts": [asdict(fact) for fact in facts],
         "main_facts": [name for name in MAIN_FACTS if name in {fact.name for fact in facts}],
         "caveat": measurer.caveat,
-        "main_all_right": asdict(all_right(wanted, measured, MAIN_FACTS)),
+        "main_all_right": asdict(together),
+        "units": len(set(apart)),
         "real": {fact.name: {**asdict(fact.matched), "count": fact.count} for fact in truth},
         "never_measured": sorted({name for facts in asked.facts for name in facts} - said),
         "by_language": by_language,
@@ -88,24 +95,30 @@ def agreement_numbers(
 
 
 def retrieval_numbers(
-    directory: Path, test: Split, fake: Images, prompts: Prompts, seed: int, metrics: Metrics
+    directory: Path,
+    backbone: MatcherBackbone,
+    test: Split,
+    fake: Images,
+    prompts: Prompts,
+    seed: int,
+    metrics: Metrics,
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
     """R-precision of generated pictures, between that of real pairs and that of shuffled ones; or why there is none."""
     name = f"r_precision100_{count_name(len(fake))}_matcher_test"
-    said = [json.dumps(facts, sort_keys=True) for facts in prompts.facts]
-    reason = why_not(said)
+    wrong = mismatches(prompts.texts, prompts.facts)
+    reason = why_not(wrong)
     if reason is not None:
         metrics[name] = metrics[f"{name}_shuffled"] = None
         return None, {name: reason}
-    matcher, backbone = load_matcher(directory), MatcherBackbone()
+    matcher = load_matcher(directory)
     texts = text_vectors(matcher, prompts.token_ids)
     fakes = image_vectors(matcher, backbone, fake, "generated images")
     reals = image_vectors(matcher, backbone, test.images, "test images")
     other = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(fake))
+    counts = len(set(prompts.texts)), len({json.dumps(facts, sort_keys=True) for facts in prompts.facts})
     results = {
-        "generated": r_precision(fakes, texts, said, seed),
-        "real": r_precision(reals, texts, said, seed),
-        "shuffled": r_precision(fakes[other], texts, said, seed),
+        key: r_precision(images, texts, wrong, seed, *counts)
+        for key, images in (("generated", fakes), ("real", reals), ("shuffled", fakes[other]))
     }
     metrics[name] = results["generated"].value
     metrics[f"{name}_shuffled"] = results["shuffled"].value

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from textgan.errors import UserError
 from textgan.files import sha256_file, write_json
 from textgan.metrics.features import LITE_PX, Images, Levels, extract_cached, to_unit
+from textgan.metrics.splits import drawn_keys, keys_of
+from textgan.seeds import derive_seed
 from textgan.training_data import pad
 
 PLACES = 4
@@ -115,6 +117,23 @@ def load_matcher(directory: Path) -> Matcher:
     matcher = Matcher(spec)
     matcher.load_state_dict(load_file(directory / "matcher.safetensors"))
     return matcher.eval()
+
+
+def learnt_from(directory: Path, dataset: str) -> list[str]:
+    """Keys of the train images that the matcher was drawn; none where there is no matcher."""
+    path = directory / "matcher.json"
+    if not path.is_file():
+        return []
+    try:
+        drawn = json.loads(path.read_text(encoding="utf-8"))["params"]
+        return drawn_keys(keys_of(dataset, "train"), drawn["images"], drawing_seed(drawn["seed"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: no matcher: {error!r}") from None
+
+
+def drawing_seed(seed: int) -> int:
+    """Of the train images that a matcher of this seed learns from."""
+    return derive_seed(seed, "matcher", "images")
 
 
 def image_vectors(matcher: Matcher, backbone: MatcherBackbone, images: Images, what: str) -> NDArray[np.float32]:

@@ -13,8 +13,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class Measurer:
     """What must be said beside its numbers."""
     block: int = BLOCK
     """Pictures at once."""
+    identity: dict[str, Any] = field(default_factory=dict)
+    """Version, tables, thresholds and networks: part of the fingerprints. A program says them when it has measured."""
 
     def measure(self, images: Images) -> list[Facts]:
         """The facts of each picture as name -> value; what it does not say is absent."""
@@ -67,20 +70,24 @@ CIRCULAR = (
 def measurer_of(dataset: str, captions: CaptionsParams, sources: Sequence[str]) -> tuple[Measurer | None, str]:
     """The measurer, or why there is none; `sources` are those of the captions' facts."""
     if "drawn" in sources:
-        from textgan.facts.measure import measure_drawn
+        from textgan.facts.measure import identity, measure_drawn
 
-        return Measurer("measure_drawn", measure_drawn), ""
+        return Measurer("measure_drawn", measure_drawn, identity=identity()), ""
     if not captions.measured:
         return None, WHY_NONE["model" if captions.captioner == "model" else "annotations"]
     if importlib.util.find_spec(PROGRAM.partition(".")[0]) is None:
         return None, WHY_NONE["pipeline"]
     circular = captions.captioner == "measured" or "measured" in captions.order
     caveat = CIRCULAR if circular else None
-    return Measurer("measured", lambda images: measure_photos(dataset, images), caveat, 10_000), ""
+    said: dict[str, Any] = {}
+    return Measurer("measured", lambda images: measure_photos(dataset, images, said), caveat, 10_000, said), ""
 
 
-def measure_photos(dataset: str, images: Images) -> list[list[Fact]]:
-    """What the captioner of photos says of each picture. Raises UserError where its program fails."""
+def measure_photos(dataset: str, images: Images, identity: dict[str, Any]) -> list[list[Fact]]:
+    """What the captioner of photos says of each picture, and (put into `identity`) which one it is.
+
+    Raises UserError where its program fails.
+    """
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         pictures, facts = Path(place) / "pictures.npy", Path(place) / "facts.json"
@@ -89,6 +96,7 @@ def measure_photos(dataset: str, images: Images) -> list[list[Fact]]:
         done = subprocess.run(command)
         if done.returncode != 0:
             raise UserError(f"python -m {PROGRAM} {dataset}: ended with {done.returncode}; its message is above")
-        found = json.loads(facts.read_text(encoding="utf-8"))["facts"]
+        written = json.loads(facts.read_text(encoding="utf-8"))
+    identity.update(written["identity"])
     print(f"{len(images)} pictures measured again in {time.monotonic() - began:.0f} s", flush=True)
-    return [[Fact(name, value, confidence, SOURCE) for name, value, confidence in row] for row in found]
+    return [[Fact(name, value, confidence, SOURCE) for name, value, confidence in row] for row in written["facts"]]

@@ -7,12 +7,39 @@ images are: a ratio of medians well below 1, a share below the test images' 1 % 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textgan.metrics.features import Features
 from textgan.metrics.manifold import squared_distances
+
+BLOCK = 1000
+"""Queries at once: of 20,000 references their distances take 160 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """From samples and from test images to their nearest training images."""
+
+    samples: NDArray[np.float64]
+    places: NDArray[np.int64]
+    """Of the samples' nearest training images."""
+    reals: NDArray[np.float64]
+    train_images: int
+
+    @property
+    def threshold(self) -> float:
+        """99 % of the test images are farther from training than this."""
+        return float(np.quantile(self.reals, 0.01))
+
+    def with_samples(self, rows: NDArray[np.int64], others: Features, train: Features) -> Distances:
+        """The same where other pictures have taken the place of some samples."""
+        samples, places = self.samples.copy(), self.places.copy()
+        samples[rows], places[rows] = nearest(others, train)
+        return dataclasses.replace(self, samples=samples, places=places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +51,29 @@ class Memorisation:
     nearer_than_test: float
     """Share of samples nearer to a training image than 99 % of test images are; 0.01 where nothing is copied."""
     train_images: int
-    nearest: tuple[tuple[int, int], ...]
-    """(sample, training image) of the closest pairs, the closest first."""
 
 
-def memorisation(fake: Features, test: Features, train: Features, shown: int = 8) -> Memorisation:
-    """Euclidean distances in feature space [N,D], [M,D], [T,D]."""
+def distances(fake: Features, test: Features, train: Features) -> Distances:
+    """Euclidean distances in feature space: [N,D], [M,D], [T,D]."""
     samples, places = nearest(fake, train)
-    reals, _ = nearest(test, train)
-    order = np.argsort(samples, kind="stable")[:shown]
+    return Distances(samples, places, nearest(test, train)[0], len(train))
+
+
+def memorisation(found: Distances) -> Memorisation:
+    """The numbers."""
     return Memorisation(
-        ratio=float(np.median(samples) / max(float(np.median(reals)), 1e-12)),
-        nearer_than_test=float(np.mean(samples < np.quantile(reals, 0.01))),
-        train_images=len(train),
-        nearest=tuple((int(row), int(places[row])) for row in order),
+        ratio=float(np.median(found.samples) / max(float(np.median(found.reals)), 1e-12)),
+        nearer_than_test=float(np.mean(found.samples < found.threshold)),
+        train_images=found.train_images,
     )
 
 
-def nearest(queries: Features, references: Features) -> tuple[np.ndarray, np.ndarray]:
+def nearest(queries: Features, references: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distance to the nearest reference and its place, [N] each."""
     centre = references.mean(axis=0, dtype=np.float64)
-    distances = squared_distances(queries - centre, references - centre)
-    places = distances.argmin(axis=1)
-    return np.sqrt(distances[np.arange(len(queries)), places]), places
+    to, found, places = references - centre, [], []
+    for start in range(0, len(queries), BLOCK):
+        squares = squared_distances(queries[start : start + BLOCK] - centre, to)
+        places.append(squares.argmin(axis=1))
+        found.append(np.sqrt(squares.min(axis=1)))
+    return np.concatenate(found), np.concatenate(places)

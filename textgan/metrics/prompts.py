@@ -78,6 +78,19 @@ def heldout_prompts(
     return _aligned(rows[:count])
 
 
+def units(prompts: Prompts, protocol: str) -> list[int]:
+    """Of each picture the unit that is independent of the others: its held-out combination (there are some forty, each
+    asked many times); of test captions its sample, whose z and facts its languages share."""
+    if protocol != "heldout":
+        return prompts.seeds
+    from textgan.facts.heldout import heldout
+
+    combinations = [combination.items() for combination in heldout()]
+    return [
+        next(number for number, items in enumerate(combinations) if items <= facts.items()) for facts in prompts.facts
+    ]
+
+
 def _aligned(rows: Sequence[tuple[str, str, dict[str, str], list[int], int]]) -> Prompts:
     if not rows:
         raise UserError("evaluate: no prompts; the captions have none of the languages in pairs.languages")

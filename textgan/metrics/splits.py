@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,17 @@ class Split:
         return [json.loads(text) for text in self.facts]
 
 
-def read_split(dataset: str, split: str, count: int | None, seed: int, data: Path = DATA) -> Split:
+def read_split(
+    dataset: str, split: str, count: int | None, seed: int, data: Path = DATA, avoid: Collection[str] = ()
+) -> Split:
     """At most `count` samples of a split, those of the smallest seeded hash of their key.
 
-    Raises UserError where the split is empty, and where pairs and images are not of the same samples.
+    Keys to `avoid` are drawn only where the others are too few. Raises UserError where the split is empty, and where
+    pairs and images are not of the same samples.
     """
+    wanted = drawn_keys(keys_of(dataset, split, data), count, seed, avoid) if avoid else count
     images, rows = [], []
-    for picture, row in samples(dataset, split, count, seed, data):
+    for picture, row in samples(dataset, split, wanted, seed, data):
         images.append(np.asarray(picture, dtype=np.uint8))
         rows.append(row)
     return Split(
@@ -63,20 +67,29 @@ def read_split(dataset: str, split: str, count: int | None, seed: int, data: Pat
     )
 
 
-def read_thumbnails(dataset: str, split: str, count: int, seed: int, px: int, data: Path = DATA) -> Images:
-    """The images alone, reduced by area to px x px while they are read: many fit where whole ones would not."""
-    return np.stack([thumbnail(picture, px) for picture, _ in samples(dataset, split, count, seed, data)])
-
-
 def thumbnail(picture: Image.Image, px: int) -> Images:  # -> [px,px,3]
     """A picture reduced by area."""
     return np.asarray(picture.resize((px, px), Image.Resampling.BOX), dtype=np.uint8)
 
 
+def keys_of(dataset: str, split: str, data: Path = DATA) -> list[str]:
+    """The sample keys of a split, in the order of the shards."""
+    return [key for table in _tables(dataset, split, data)[1] for key in table["sample_key"]]
+
+
+def drawn_keys(keys: Iterable[str], count: int | None, seed: int, avoid: Collection[str] = ()) -> list[str]:
+    """Those of the smallest seeded hash; of `avoid` only where the others are too few."""
+    avoid = set(avoid)
+    return sorted(keys, key=lambda key: (key in avoid, derive_seed(seed, key)))[:count]
+
+
 def samples(
-    dataset: str, split: str, count: int | None, seed: int, data: Path = DATA
+    dataset: str, split: str, wanted: int | Collection[str] | None, seed: int, data: Path = DATA
 ) -> Iterator[tuple[Image.Image, Any]]:
-    """(RGB picture, row of the pairs) of the chosen samples, in the order of the shards."""
+    """(RGB picture, row of the pairs) of the chosen samples, in the order of the shards.
+
+    `wanted`: so many of the smallest seeded hash, those of these keys, or all.
+    """
     directory = data / "images" / dataset
     shards, tables = _tables(dataset, split, data)
     keys = [key for table in tables for key in table["sample_key"]]
@@ -84,7 +97,7 @@ def samples(
         raise UserError(
             f"{directory}: the {split} split has no images; more images, or a larger ingest.{split} in params.yaml"
         )
-    chosen = set(keys if count is None else sorted(keys, key=lambda key: derive_seed(seed, key))[:count])
+    chosen = set(drawn_keys(keys, wanted, seed) if wanted is None or isinstance(wanted, int) else wanted)
     progress = Progress(len(chosen), f"read {split} images")
     for name, table in zip(shards, tables, strict=True):
         with tarfile.open(directory / name, "r:") as tar:
