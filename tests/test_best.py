@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from tests.tiny_training import settings, sigterm_after, write_data
 from textgan import train as stage
-from textgan.best import SelectScore, scoring_network
+from textgan.best import SCORED_BY, SelectScore
+from textgan.metrics.matcher import MatcherSpec
 
 SELECTED = settings(select_kimg=0.016, total_kimg=0.064)
 
@@ -55,6 +56,9 @@ def test_resuming_keeps_the_best(place, monkeypatch):
 
 
 def test_never_the_network_of_the_discriminator():
-    """Whoever trains through lite2 is not scored by it."""
-    for extractor in ("lite0", "lite1", "lite2"):
-        assert scoring_network(dataclasses.replace(SELECTED, extractor=extractor)) != extractor
+    """Whoever judges is not looked through by D: select, metrics and matcher alike."""
+    (backbone,) = (field.default for field in dataclasses.fields(MatcherSpec) if field.name == "backbone")
+    for extractor in ("lite0", "lite1"):
+        assert dataclasses.replace(SELECTED, extractor=extractor).extractor != SCORED_BY == backbone
+    with pytest.raises(ValueError, match="extractor is 'lite2'; it must be lite0 or lite1: .* metrics look through"):
+        dataclasses.replace(SELECTED, extractor=SCORED_BY)

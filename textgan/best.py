@@ -19,11 +19,8 @@ from textgan.training_data import TrainingData
 IMAGES = 400
 """At most so many of `select` are compared: seconds on a CPU, and enough to tell weights apart."""
 BATCH = 50
-
-
-def scoring_network(params: TrainParams) -> str:
-    """A frozen network that D does not look through."""
-    return "lite1" if params.extractor == "lite2" else "lite2"
+SCORED_BY = "lite2"
+"""A frozen network that D does not look through: as `train.extractor` it is refused."""
 
 
 class SelectScore:
@@ -31,7 +28,7 @@ class SelectScore:
 
     def __init__(self, select: TrainingData, params: TrainParams) -> None:
         count = min(len(select), IMAGES)
-        self.extractor = LiteExtractor(scoring_network(params))
+        self.extractor = LiteExtractor(SCORED_BY)
         real = select.images[torch.arange(count)].permute(0, 2, 3, 1).cpu().numpy()
         self.real = extract(real, self.extractor, "select images")
         captions = [select.captions[idx] for idx in range(count)]

@@ -167,7 +167,7 @@ class TrainParams:
     d_channels: int
     """Channels of every level that the heads judge; of scratch at the full size."""
     extractor: Literal["lite0", "lite1", "lite2"]
-    """The frozen network of projected."""
+    """The frozen network of projected; lite2 is refused, because the metrics, the matcher and `select` see by it."""
     extractor_px: int
     """Smaller side of what the frozen network sees."""
     features: Literal["pretrained", "random"]
@@ -234,6 +234,8 @@ class TrainParams:
         )
         for key in ("z_dim", "text_dim", "g_channels", "g_max_channels", "d_channels"):
             rule(1 <= getattr(self, key) <= 4096, key, getattr(self, key), "between 1 and 4096")
+        must = "lite0 or lite1: lite2 is what the metrics look through, and D may not see what judges it"
+        rule(self.extractor != "lite2", "extractor", self.extractor, must)
         rule(32 <= self.extractor_px <= 1024, "extractor_px", self.extractor_px, "between 32 and 1024")
         rule(self.ema_rampup is None or self.ema_rampup > 0, "ema_rampup", self.ema_rampup, "null or above 0")
 
