@@ -50,6 +50,7 @@ def test_planted_copies_are_flagged_by_the_rule_that_clears_new_pictures(train, 
     for part in (found, found["pixels"]):
         assert part["nearer_than_test"] <= SUSPECTED and not part["flagged"] and 0.8 < part["ratio"] < 1.2
         assert part["planted"]["flagged"] and part["planted"]["found"] == 1
+        assert part["planted_hard"]["jpeg_quality"] == 75 and 0 <= part["planted_hard"]["found"] <= 1
         assert part["planted"]["nearer_than_test"] >= 0.05 > part["low"]
     named = copied_names(found)
     assert named["memorisation_nearer_pixels16_planted"] == found["pixels"]["planted"]["nearer_than_test"]

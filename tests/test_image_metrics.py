@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from tests.test_ladders import drawn
 from textgan.errors import UserError
 from textgan.metrics.distances import RunningStatistics, frechet_distance, frechet_of_samples, gaussian_of
+from textgan.metrics.features import PatchExtractor, extract
 from textgan.metrics.kernel import kernels, kid, weighted_mmd
 from textgan.metrics.manifold import manifold
 
@@ -23,6 +25,28 @@ def test_frechet_agrees_with_scipy_sqrtm():
     root = scipy.linalg.sqrtm(a @ b).real
     expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a + b - 2 * root)
     assert frechet_distance(gaussian_of(x), gaussian_of(y)) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_frechet_agrees_with_scipy_sqrtm_where_covariances_are_singular():
+    """Patches of 400 drawn pictures: 200 a side, 1,024 features; both ways to the distance."""
+    pictures = drawn(0, 400)
+    seen = extract(pictures, PatchExtractor(pictures[:200])).astype(np.float64)
+    x, y = seen[:200], seen[200:]
+    a, b = np.cov(x.T), np.cov(y.T)
+    root = scipy.linalg.sqrtm(a @ b).real
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a + b - 2 * root)
+    assert frechet_of_samples(x, y) == pytest.approx(expected, rel=1e-3)
+    assert frechet_distance(gaussian_of(x), gaussian_of(y)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_sample_that_counts_twice_is_two_samples():
+    """The bootstrap's shorter matrix gives the distance of the longer one."""
+    rng = np.random.default_rng(0)
+    x, y = features(0, 20).astype(np.float64), features(1, 15, shift=0.2).astype(np.float64)
+    a, b = rng.integers(1, 4, 20), rng.integers(1, 4, 15)
+    whole = frechet_of_samples(x.repeat(a, axis=0), y.repeat(b, axis=0))
+    assert frechet_of_samples(x, y, a, b) == pytest.approx(whole, rel=1e-9)
 
 
 @pytest.mark.parametrize("count", [12, 60])

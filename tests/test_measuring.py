@@ -12,6 +12,7 @@ import yaml
 
 from textgan import params as parameters
 from textgan.errors import UserError
+from textgan.facts import measure
 from textgan.metrics import measuring
 
 REPOSITORY = Path(__file__).parents[1]
@@ -28,6 +29,14 @@ def test_drawn_pictures_have_an_exact_measurer_and_photos_one_with_a_caveat():
     photos, _ = measuring.measurer_of("catcar", captions("photos-cpu"), ["export", "probe"])
     assert drawn is not None and drawn.name == "measure_drawn" and drawn.caveat is None
     assert photos is not None and photos.name == "measured" and "same program" in (photos.caveat or "")
+
+
+def test_another_threshold_or_palette_is_another_measurer(monkeypatch):
+    """Its identity is part of the fingerprint of agreement."""
+    before = measure.identity()
+    assert before == measure.identity() and set(before) == {"measurer", "tables", "kind_probe_sha256"}
+    monkeypatch.setattr(measure, "MIN_OBJECT", 0.02)
+    assert measure.identity()["tables"] != before["tables"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +62,9 @@ def test_photos_are_measured_by_the_captioner_as_a_program(tmp_path, monkeypatch
     (tmp_path / "params.yaml").write_bytes((REPOSITORY / "presets/photos-cpu.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    said: dict[str, object] = {}
     flat = np.full((2, 64, 64, 3), 128, dtype=np.uint8)
-    assert measuring.measure_photos("catcar", flat) == [[], []]
+    assert measuring.measure_photos("catcar", flat, said) == [[], []]
+    assert set(said) == {"measurer", "thresholds", "classifier_sha256", "probes_sha256", "saliency_sha256"}
     with pytest.raises(UserError, match="pipeline.remeasure nothing: ended with 1"):
-        measuring.measure_photos("nothing", flat)
+        measuring.measure_photos("nothing", flat, said)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import textgan
@@ -36,6 +37,18 @@ def test_a_picture_depends_on_its_seed_and_prompt_alone(model):
     for place in (0, 13, 16, 26):
         assert np.array_equal(generate(snapshot, [prompts[place]], [place])[0], many[place])
     assert not np.array_equal(many[0], many[3])  # the same prompt, another seed
+
+
+def test_pictures_that_are_not_finite_are_refused(model):
+    """Finite weights, NaN pictures: as bytes they would be black ones."""
+    snapshot = load_snapshot(model)
+    with torch.no_grad():
+        for weight in snapshot.net.generator.parameters():
+            weight.mul_(1e25)
+    assert all(torch.isfinite(weight).all() for weight in snapshot.net.generator.parameters())
+    with pytest.raises(UserError, match="G_ema.safetensors: 1 of 1 pictures have values that are not finite") as caught:
+        generate(snapshot, [[2, 4, 5, 3]], [1])
+    assert "\n" not in str(caught.value)
 
 
 def test_latents_do_not_depend_on_their_neighbours():

@@ -192,7 +192,7 @@ def generate(
         part = list(seeds[first : first + batch])
         z = latents(part + [0] * (batch - len(part)), snapshot.settings.z_dim).to(device)
         texts = padded(prompts[first : first + batch], snapshot.prompt_length, batch).to(device)
-        pictures.append(as_bytes(snapshot, _synthesise(snapshot.net, z, texts, truncation))[: len(part)])
+        pictures.append(as_bytes(snapshot, _synthesise(snapshot.net, z, texts, truncation)[: len(part)]))
     return np.concatenate(pictures)
 
 

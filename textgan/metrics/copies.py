@@ -2,13 +2,15 @@
 
 Both searches go through all of train, or through the 20,000 of the smallest seeded hash. Features are those of
 Lite2 at 64 px, a sixth of the cost at 128; pixels are those of 16 x 16 thumbnails. The control: one in twenty of the
-samples gives way to a training image, through JPEG once more. The rule that judges the samples must flag it.
+samples gives way to a training image, through JPEG once more as the shards do it. The rule that judges the samples
+must flag it. A second control, through JPEG of quality 75, says how far a copy may be from its original: of drawn
+pictures features find next to none of those, pixels all.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +32,9 @@ SEARCH_PX, THUMBNAIL_PX = 64, 16
 BLOCK = 1024
 """Training images at once: of large ones only so many are held."""
 SHOWN = 8
-PLANTED, PLANTED_QUALITY = 0.05, 75
+PLANTED = 0.05
+QUALITY, HARD_QUALITY = 95, 75
+"""Of the JPEG that copies go through: full colour at 95 as in the shards; colours at half the size at 75."""
 SUSPECTED = 0.02
 """Copying is suspected where a larger share of samples is nearer to training than 99 % of test images are."""
 
@@ -105,16 +109,13 @@ def copies(
 ) -> dict[str, Any]:
     """Both searches, the control beside each, and the closest samples above their nearest training images."""
     places, keys = plant(len(fake), searched.keys, seed)
-    planted = jpeg(pictures(keys), PLANTED_QUALITY)
+    taken = pictures(keys)
+    planted, hard = jpeg(taken, QUALITY, full_colour=True), jpeg(taken, HARD_QUALITY)
 
-    by_features, found = _judged(
-        extract_cached(fake, extractor, "generated images"),
-        extract_cached(test, extractor, "test images"),
-        extract_cached(planted, extractor, "planted copies"),
-        places,
-        searched.features,
-    )
-    by_pixels, found_in_pixels = _judged(pixels_of(fake), pixels_of(test), pixels_of(planted), places, searched.pixels)
+    named = {"generated images": fake, "test images": test, "planted copies": planted, "copies of quality 75": hard}
+    features = [extract_cached(images, extractor, what) for what, images in named.items()]
+    by_features, found = _judged(features, places, searched.features)
+    by_pixels, found_in_pixels = _judged([pixels_of(images) for images in named.values()], places, searched.pixels)
     closest = np.argsort(found.samples, kind="stable")[:SHOWN]
     neighbours = [searched.keys[place] for one in (found, found_in_pixels) for place in one.places[closest]]
     rows = np.concatenate([fake[closest], pictures(neighbours)])
@@ -141,19 +142,24 @@ def plant(count: int, keys: list[str], seed: int) -> tuple[np.ndarray, list[str]
 
 
 def _judged(
-    fake: Features, test: Features, planted: Features, places: np.ndarray, train: Features
+    seen: Sequence[Features],  # of samples, test images, planted copies, hard ones
+    places: np.ndarray,
+    train: Features,
 ) -> tuple[dict[str, Any], Distances]:
-    """Numbers of the samples and of the control; and how far each sample is from its nearest."""
+    """Numbers of the samples and of the controls; and how far each sample is from its nearest."""
+    fake, test, planted, hard = seen
     own = distances(fake, test, train)
-    control = own.with_samples(places, planted, train)
-    judged, found = memorisation(own), memorisation(control)
+    judged = memorisation(own)
     near = wilson(round(judged.nearer_than_test * len(fake)), len(fake))
     values = {**asdict(judged), "low": near.low, "high": near.high, "flagged": judged.nearer_than_test > SUSPECTED}
-    values["planted"] = {
-        "share": len(places) / len(fake),
-        "jpeg_quality": PLANTED_QUALITY,
-        "nearer_than_test": found.nearer_than_test,
-        "found": float(np.mean(control.samples[places] < own.threshold)),
-        "flagged": found.nearer_than_test > SUSPECTED,
-    }
+    for name, copied, quality in (("planted", planted, QUALITY), ("planted_hard", hard, HARD_QUALITY)):
+        control = own.with_samples(places, copied, train)
+        share = memorisation(control).nearer_than_test
+        values[name] = {
+            "share": len(places) / len(fake),
+            "jpeg_quality": quality,
+            "nearer_than_test": share,
+            "found": float(np.mean(control.samples[places] < own.threshold)),
+            "flagged": share > SUSPECTED,
+        }
     return values, own

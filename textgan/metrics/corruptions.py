@@ -28,12 +28,12 @@ def blur(images: Images, sigma: float) -> Images:
     return _images(y)
 
 
-def jpeg(images: Images, quality: int) -> Images:
-    """Through JPEG and back."""
+def jpeg(images: Images, quality: int, full_colour: bool = False) -> Images:
+    """Through JPEG and back; `full_colour` keeps the colours' resolution (4:4:4), as the shards do."""
     rows = []
     for image in images:
         buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0 if full_colour else -1)
         with Image.open(buffer) as decoded:
             rows.append(np.asarray(decoded.convert("RGB")))
     return np.stack(rows)

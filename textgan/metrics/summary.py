@@ -55,7 +55,8 @@ def _copies(how: str, found: dict[str, Any]) -> str:
         f"{found['train_images']} training images than 99 % of test images are, ratio of medians {found['ratio']:.3g};"
         f" {'SUSPECTED' if found['flagged'] else 'not suspected'} (from {found['suspected_from']:.0%} on);"
         f" with {planted['share']:.0%} planted {planted['nearer_than_test']:.1%},"
-        f" {'flagged' if planted['flagged'] else 'NOT FLAGGED'}"
+        f" {'flagged' if planted['flagged'] else 'NOT FLAGGED'};"
+        f" copies of JPEG quality {found['planted_hard']['jpeg_quality']} found in {found['planted_hard']['found']:.0%}"
     )
 
 
