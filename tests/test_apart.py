@@ -55,3 +55,4 @@ def test_rows_are_of_the_grid_first_and_no_two_of_one_z():
     places = places_of(asked, [9, 20, 8])
     assert places[0] == 9 and len(places) == ROWS  # 20 says no colour, 8 has the z of 9
     assert len({asked.seeds[place] for place in places}) == ROWS
+    assert max(places) > count // 2  # held-out combinations begin with all cats

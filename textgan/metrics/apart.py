@@ -33,9 +33,10 @@ KEPT = ("kind", "side", "background")
 
 
 def places_of(asked: Prompts, grid: Sequence[int]) -> list[int]:
-    """Prompts that say a colour, no two of one z: those of the grid, then others in their order."""
+    """Prompts that say a colour, no two of one z: those of the grid, then others by lot (the first are all cats)."""
     chosen: dict[int, int] = {}
-    for place in (*grid, *range(len(asked))):
+    lots = [derive_seed(seed, "apart", own) for seed, own in zip(asked.seeds, asked.languages, strict=True)]
+    for place in (*grid, *sorted(range(len(asked)), key=lots.__getitem__)):
         if "colour" in asked.facts[place] and len(chosen) < ROWS:
             chosen.setdefault(asked.seeds[place], place)
     return list(chosen.values())
