@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from pipeline import engines, geometry, work_places
+from pipeline import engines, geometry, imaging, work_places
 from pipeline.duplicates import SIGNATURE, SIGNED
 from pipeline.selection import Selection, candidates, select, split_rows, without_similar
 from pipeline.shards import Job, ShardTask, build_shard, encoded_sizes, is_finished, read_record, sign
@@ -292,6 +292,7 @@ def _publish(
         "height": height,
         "geometry": request.params.geometry,
         "small": request.params.small,
+        "resampling": imaging.RESAMPLING,
         "encoding": {"format": request.params.format, "quality": request.params.quality},
         "read": len(selection.rows),
         "written": sum(split["images"] for split in splits.values()),

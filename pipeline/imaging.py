@@ -18,6 +18,8 @@ from pipeline import png, webp
 from pipeline.geometry import Placement
 from pipeline.headers import MALFORMED, UndecodableImage, check_pixels, detect, jpeg_exif, opened, read_orientation
 
+RESAMPLING = "lanczos3, antialiased"
+"""In the manifest: what scores of two sets are compared by differs with the filter (Parmar et al. 2022)."""
 _FATAL_JPEG = ("premature end", "bad huffman", "truncated", "unsupported", "not a jpeg", "bogus", "invalid")
 """libjpeg warnings that mean lost pixels; others (extra bytes before a marker) do not."""
 
