@@ -70,6 +70,7 @@ def cut_alike(pairs: Path, images: Path) -> None:
     if not pairs.is_symlink():
         return  # done before
     source = pairs.resolve()
+    pairs.unlink()  # what is published where a link stands replaces that which it names
     with publishing(pairs) as built:
         cut = {file for split in SPLITS for file in source.glob(f"{split}-*.parquet")}
         for file in source.iterdir():
