@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
             f"  {'chance' if row['is_chance'] else 'beyond chance'}"
         )
     as_told = all(row["is_chance"] == (row["captions"] == "shuffled") for row in rows if row["decides"])
-    kimg = results["full"]["snapshot"]["cur_nimg"] / 1000
+    kimg = args.kimg or trials.read_parameters(args.dataset)["datasets"][args.dataset]["train"]["total_kimg"]
     print(f"{kimg:g} kimg each: {'as expected' if as_told else 'NOT as expected'}")
     write_json(args.work / "result.json", {"kimg": kimg, "rows": rows, "as_expected": as_told})
     raise SystemExit(0 if as_told else 1)
