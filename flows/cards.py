@@ -21,11 +21,13 @@ MAX_MAIN = 12
 
 
 def main_numbers(name: str) -> dict[str, float]:
-    """The headline metrics of a dataset: those that its file puts under `main`, else the first few."""
-    value = _evaluation(name)
-    metrics = {key: number for key, number in value.get("metrics", {}).items() if isinstance(number, int | float)}
-    chosen = [key for key in value.get("main", []) if key in metrics] or list(metrics)
-    return {key: float(metrics[key]) for key in chosen[:MAX_MAIN]}
+    """The headline metrics of a dataset: those that the report puts under `main`, in its order; else the first few."""
+    path = Path("metrics") / f"{name}.json"
+    main = read_json(path).get("main", []) if path.is_file() else []
+    every = _evaluation(name).get("metrics", {})
+    metrics = {key: number for key, number in every.items() if isinstance(number, int | float)}
+    chosen = [key for key in main if key in metrics] or list(metrics)[:MAX_MAIN]
+    return {key: float(metrics[key]) for key in chosen}
 
 
 def model_card(loaded: Params, name: str, commit: str, date: str) -> str:

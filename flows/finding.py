@@ -81,6 +81,8 @@ def _why_not(what: str, locks: list[dict[str, StageRecord]], listings: Listings)
     unseen = ""
     if unlisted and HASH.fullmatch(what.lower()):
         unseen = f"; the listings of {len(unlisted)} directories are {lacking}, {min(unlisted)} first"
+    if HASH.fullmatch(what.lower()):
+        unseen += "; of a sha256 only files that are here are known, `textgan storage pull` brings them"
     return f"none of the {len(locks)} dvc.lock files of this tree and its history has it{unseen}"
 
 
@@ -109,6 +111,8 @@ def _candidates(what: str, listings: Listings) -> Iterator[tuple[str, str]]:
 
 def _by_sha256(text: str, listings: Listings) -> str:
     """Path of the file in this tree whose sha256 begins so: as manifests state it, else read; empty where none has."""
+    if INDEX.is_file() and sha256_file(INDEX).startswith(text):
+        return CONTENT.as_posix()
     unstated = []
     for stage in history.present_lock().values() if history.LOCK_FILE.is_file() else ():
         for out in stage.outs:

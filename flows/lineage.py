@@ -114,7 +114,7 @@ def trace(what: str) -> Lineage:
     code_of = _Code(made.commit)
     for stage in upstream(made.stage, made.lock):
         produced = {out.path for other in made.lock.values() for out in other.outs}
-        inputs = [dep for dep in stage.deps if dep.path in produced or dep.path.startswith(EXPORTS)]
+        inputs = [dep for dep in stage.deps if dep.path.startswith(EXPORTS) or _is_made(dep.path, produced)]
         code = [dep for dep in stage.deps if dep not in inputs]
         answer.stages.append(
             {
@@ -126,11 +126,11 @@ def trace(what: str) -> Lineage:
             }
         )
         drawn = [out for out in stage.outs if out.path.startswith(EXPORTS)]
-        real = [dep for dep in inputs if dep.path not in produced]
+        real = [dep for dep in inputs if not _is_made(dep.path, produced)]
         answer.exports += [asdict(out) | {"drawn": stage.params} for out in drawn]
         answer.exports += [asdict(dep) | {"drawn": None} for dep in real]
     answer.notes += code_of.notes
-    if what == INDEX.as_posix():
+    if made.path == CONTENT.as_posix():
         answer.notes.append(f"{INDEX} is {CONTENT} with this machine's times and hardware put in; no dvc.lock has it")
     _count(answer, made, member, listings)
     if history.git("rev-parse", "--is-shallow-repository").strip() == "true":
@@ -154,6 +154,11 @@ def _count(answer: Lineage, made: Made, member: str, listings: Listings) -> None
             answer.rows = None if keys is None else find_rows(place, keys)
             return
     answer.notes += missing[:1]
+
+
+def _is_made(path: str, produced: set[str]) -> bool:
+    """Whether an out of a stage is, has, or lies in what is read."""
+    return any(is_within(path, out) or is_within(out, path) for out in produced)
 
 
 def upstream(stage: StageRecord, lock: dict[str, StageRecord]) -> list[StageRecord]:

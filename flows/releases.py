@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import secrets
+import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -283,15 +284,15 @@ def releases(
         print(f"{index.name:<20} commit {index.commit[:12]}  {what}")
         print(f"{'':<20} index sha256 {index.digest()}")
         for dataset, numbers in index.datasets.items():
-            shown = ", ".join(f"{key} {value:.4g}" for key, value in list(numbers.items())[:4])
-            print(f"{'':<20} {dataset}: {shown or 'no numbers'}")
+            shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+            print(textwrap.indent(textwrap.fill(f"{dataset}: {shown or 'no numbers'}", 100), " " * 21))
         for file in index.files if name else []:
             print(f"  {file.sha256[:16]}  {file.size:>12}  {file.path}")
     if check:
         bad = [line for index in found for line in damaged(store, index)]
         if bad:
             raise UserError(f"{len(bad)} objects are damaged: {'; '.join(bad)}")
-        print(f"checked: every object of {len(found)} releases has the bytes that its hash names")
+        print(f"checked, releases {len(found)}: every object has the bytes that its hash names")
 
 
 def _base64(sha256: str) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import fnmatch
 import importlib.util
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,18 @@ def test_a_card_has_what_its_format_asks_for_and_says_drawn_for_drawn() -> None:
     assert "| `kid1k_lite2_test` | 0.125 [0.12, 0.13] | 0.001 | blurred 0.9 | lower |" in drawn
     assert "| colour | 75.0% | 11.0% | 10.0% | 600 |" in drawn
     assert COMMIT in drawn
+
+
+def test_the_main_numbers_are_those_that_the_report_chose() -> None:
+    """All of them, in its order, without those that were not computed; of a commit without a report the first few."""
+    assert list(cards.main_numbers("catcar")) == ["kid1k_lite2_test", "agreement_colour_600_heldout"]
+    header = cards.model_card(params.load(), "catcar", COMMIT, DATE).split("---")[1]
+    assert re.findall(r"- type: (\w+_\w+)\n", header) == list(cards.main_numbers("catcar"))
+    place = Path("metrics/catcar.json")
+    whole = place.read_bytes()
+    place.unlink()
+    assert list(cards.main_numbers("catcar")) == ["agreement_colour_600_heldout", "kid1k_lite2_test", "recall"]
+    place.write_bytes(whole)
 
 
 def test_the_cards_header_is_read_by_the_hub_library() -> None:

@@ -196,8 +196,10 @@ def test_in_a_bare_clone_the_storage_tells_what_is_in_a_directory(tmp_path: Path
             assert (answer.path, answer.md5, answer.out) == (weights, md5, "models/catcar")
         assert any("inventory.parquet" in note and "is not here" in note for note in answer.notes)
         assert trace(SHARD).path == SHARD and trace("data/images/catcar").rows is None
-        for nowhere in ("models/catcar/nothing", "0" * 32):
-            with pytest.raises(UserError, match="none of the . dvc.lock files of this tree and its history has it$"):
+        for nowhere, more in (("models/catcar/nothing", "$"), ("0" * 32, "; of a sha256 only files that are here")):
+            with pytest.raises(
+                UserError, match=f"none of the . dvc.lock files of this tree and its history has it{more}"
+            ):
                 trace(nowhere)
         assert not Path(".dvc/cache").exists() and not Path("models").exists()
 
@@ -206,19 +208,29 @@ def test_the_page_is_that_of_the_stage_report(repository: Path, tmp_path: Path) 
     """report/index.html is no out: it is the page of one with this machine's times in it, and the answer says so."""
     clone = tmp_path / "clone"
     subprocess.run(["cp", "-a", str(repository), str(clone)], check=True)
-    (clone / "report" / "content").mkdir(parents=True)
-    (clone / "report" / "content" / "page.html").write_text("a page")
-    file = hashlib.md5(b"a page", usedforsecurity=False).hexdigest()
-    directory = history._directory_md5({"page.html": file})
-    stage = f"  report:\n    cmd: x\n    outs:\n    - path: report/content\n      md5: {directory}\n      size: 6\n"
-    with open(clone / "dvc.lock", "a") as lock:
-        lock.write(stage)
+    (clone / "report" / "index.html").write_text("a page of today")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(clone)
-        answer = trace("report/index.html")
-    assert (answer.path, answer.md5) == ("report/content/page.html", file)
-    assert answer.stages[0]["name"] == "report"
-    assert any("times and hardware" in note for note in answer.notes)
+        answers = [trace("report/index.html"), trace(hashlib.sha256(b"a page of today").hexdigest()[:16])]
+        found = trace(hashlib.sha256(b"a page").hexdigest())
+    for answer in (*answers, found):
+        assert answer.path == "report/content/page.html"
+        assert answer.md5 == hashlib.md5(b"a page", usedforsecurity=False).hexdigest()
+        assert any("times and hardware" in note for note in answer.notes)
+
+
+def test_what_a_stage_reads_of_a_whole_directory_is_an_input_and_no_code() -> None:
+    """The report reads data/evaluation, of which each dataset's stage makes a part; that nobody commits it is right."""
+    answer = trace("report/content/page.html")
+    report = answer.stages[0]
+    assert report["name"] == "report" and [stage["name"] for stage in answer.stages[1:3]] == [
+        "evaluate@catcar",
+        "train@catcar",
+    ]
+    assert [dep["path"] for dep in report["inputs"]] == ["data/evaluation"]
+    assert [dep["path"] for dep in report["code"]] == ["make.py"]
+    assert [export["path"] for export in answer.exports] == ["data/exports/catcar"]
+    assert not any("NEVER COMMITTED" in line or "never committed" in line for line in lines_of(answer))
 
 
 def test_what_nothing_recorded_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

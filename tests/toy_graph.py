@@ -84,9 +84,18 @@ DVC_YAML = """stages:
         - datasets.${item}.evaluate
       outs:
         - data/evaluation/${item}
-      metrics:
-        - metrics:
-            cache: false
+  report:
+    cmd: python make.py report
+    deps:
+      - make.py
+      - data/evaluation
+    params:
+      - datasets
+    outs:
+      - report/content
+    metrics:
+      - metrics:
+          cache: false
 """
 MAKE = '''"""Each stage of the toy graph."""
 
@@ -183,15 +192,19 @@ elif stage == "train":
 elif stage == "evaluate":
     out = Path("data/evaluation") / name
     out.mkdir(parents=True)
-    Path("metrics").mkdir()
-    dump(Path("metrics") / f"{name}.json", {"metrics": {"kid1k_lite2_test": 0.125}})
     dump(out / "metrics.json", {
-        "metrics": {"kid1k_lite2_test": 0.125, "agreement_colour_600_heldout": 0.75, "fid": None},
-        "main": ["kid1k_lite2_test", "agreement_colour_600_heldout"],
+        "metrics": {"agreement_colour_600_heldout": 0.75, "fid": None, "kid1k_lite2_test": 0.125, "recall": 0.5},
         "numbers": [{"name": "kid1k_lite2_test", "value": 0.125, "low": 0.12, "high": 0.13, "floor": 0.001,
                      "ceilings": {"blurred": 0.9}, "lower_is_better": True}],
         "agreement": {"facts": [{"name": "colour", "matched": {"value": 0.75}, "shuffled": {"value": 0.11},
                                  "base_rate": 0.1, "count": 600}]}})
+elif stage == "report":
+    Path("report/content").mkdir(parents=True)
+    Path("report/content/page.html").write_text("a page")
+    Path("metrics").mkdir()
+    found = json.loads((Path("data/evaluation") / name / "metrics.json").read_text())["metrics"]
+    main = ["kid1k_lite2_test", "agreement_colour_600_heldout", "fid"]
+    dump(Path("metrics") / f"{name}.json", {"metrics": found, "main": main})
 '''
 _TEMPLATE: list[Path] = []
 _PUBLISHED: list[Path] = []
