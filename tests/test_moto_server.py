@@ -1,4 +1,4 @@
-"""Another S3 than SeaweedFS, with other gaps: moto's server. Attach, push, restore with a verdict, publish, check."""
+"""Another S3 than SeaweedFS, with other gaps: moto's server. Attach, push, restore with a verdict, check, releases."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from flows.remote import Remote, client
 from flows.seaweed import PORTS, is_free
 from tests import tiny_repository as tiny
+from tests import toy_graph
 from tests.tiny_repository import textgan
 
 pytest.importorskip("moto.server", reason="moto[server] is in requirements-dev.lock")
@@ -60,3 +61,22 @@ def test_a_bucket_elsewhere_serves_as_the_embedded_one_does(endpoint, tmp_path):
     assert done.returncode == 0 and "is reproduced" in done.stdout, done.stdout + done.stderr
     done = textgan(second, "storage", "check")
     assert done.returncode == 0 and "nothing is missing" in done.stdout, done.stdout + done.stderr
+
+
+def test_releases_are_as_immutable_there(endpoint, tmp_path):
+    """Published, listed, read again, fetched; another commit under the same name is refused."""
+    place, keys = toy_graph.make(tmp_path / "toy"), tmp_path / "keys.json"
+    keys.write_text(json.dumps({"access_key": "key", "secret_key": "secret"}))
+    options = ["--credentials", str(keys), "--url", "s3://models/releases"]
+    for arguments in (["storage", "attach", endpoint, *options], ["publish", "--tag", "v1"], ["releases", "--check"]):
+        done = textgan(place, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = textgan(place, "fetch-release", "v1", "--out", str(tmp_path / "fetched"))
+    assert done.returncode == 0 and "every file has the bytes" in done.stdout, done.stdout + done.stderr
+    assert (tmp_path / "fetched" / "dvc.lock").read_bytes() == (place / "dvc.lock").read_bytes()
+    (place / "NOTICE").write_text("Another commit.\n")
+    toy_graph.commit(place, "Another commit")
+    done = textgan(place, "publish", "--tag", "v1")
+    assert done.returncode == 1 and "and stays so" in done.stderr, done.stdout + done.stderr
+    done = textgan(place, "storage", "gc", "--dry-run", "--days", "0")
+    assert done.returncode == 0 and "nothing was deleted" in done.stdout, done.stdout + done.stderr

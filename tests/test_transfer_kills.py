@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import dvc_program, releases, restoring, storage, storage_check
+from flows import dvc_program, history, releases, restoring, storage, storage_check
 from flows.remote import load_remote
 from tests import tiny_repository as tiny
 from tests import toy_graph
@@ -53,19 +53,20 @@ def timed(command: list[str], place: Path) -> float:
     return time.monotonic() - start
 
 
-def kill_at_random_moments(command: list[str], place: Path, seconds: float, check: Callable[[], None]) -> int:
-    """Start a command KILLS times and end its process group by SIGKILL within the time of a whole run; those ended."""
+def kill_at_random_moments(command: list[str], place: Path, seconds: float, check: Callable[[], None]) -> None:
+    """Start a command until KILLS of its runs were ended by SIGKILL, each within the time of a whole run."""
     moments, killed = random.Random(0), 0
-    for _ in range(KILLS):
+    for _ in range(4 * KILLS):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(command, cwd=place, env=dvc_program.environment(), start_new_session=True, **quiet)
         time.sleep(moments.uniform(0.3, 1.0) * seconds)
-        killed += process.poll() is None
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        killed += process.wait() == -signal.SIGKILL
         check()
-    return killed
+        if killed == KILLS:
+            return
+    raise AssertionError(f"{killed} of {4 * KILLS} runs were ended; the others were over before")
 
 
 def new_files(place: Path, name: str) -> Path:
@@ -105,22 +106,27 @@ def cache_is_whole(place: Path) -> bool:
 def test_push(repository: Path) -> None:
     new_files(repository, "first")
     seconds = timed(dvc_program.command("push", "out/first.dvc"), repository)
-    new_files(repository, "second")
+    second = new_files(repository, "second")
     command = dvc_program.command("push", "out/second.dvc")
-
-    def check() -> None:
-        assert whole(repository) == {}
-
-    assert kill_at_random_moments(command, repository, seconds, check) > 0
-    timed(command, repository)
     remote = load_remote(repository / storage.PLACE)
     assert remote is not None
     store = releases.Store(remote)
-    keys = {key.removeprefix(f"{remote.prefix}/") for key, _, _ in store.listed(remote.prefix)}
-    for path in (repository / "out" / "second").iterdir():
-        md5 = hashlib.md5(path.read_bytes()).hexdigest()
-        assert f"files/md5/{md5[:2]}/{md5[2:]}" in keys
-    check()
+    [out] = yaml.safe_load((repository / "out" / "second.dvc").read_text(encoding="utf-8"))["outs"]
+    files = [hashlib.md5(path.read_bytes()).hexdigest() for path in second.iterdir()]
+    pushed = {f"{remote.prefix}/{history.key_of(md5)}" for md5 in [out["md5"], *files]}
+
+    def stored() -> set[str]:
+        return pushed & {key for key, _, _ in store.listed(remote.prefix)}
+
+    def check() -> None:
+        assert whole(repository) == {}
+        if stored() == pushed:  # all is there: the next kill meets a transfer again
+            for key in pushed:
+                store.s3.delete_object(Bucket=remote.bucket, Key=key)
+
+    kill_at_random_moments(command, repository, seconds, check)
+    timed(command, repository)
+    assert stored() == pushed and whole(repository) == {}
 
 
 def locked(place: Path, name: str) -> None:
@@ -157,7 +163,7 @@ def test_pull(repository: Path, name: str) -> None:
     forget()
     seconds = timed(command, repository)
     forget()
-    assert kill_at_random_moments(command, repository, seconds, check) > 0
+    kill_at_random_moments(command, repository, seconds, check)
     timed(command, repository)
     assert cache_is_whole(repository)
     if name == "restore":
@@ -166,17 +172,35 @@ def test_pull(repository: Path, name: str) -> None:
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_publish(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a commit with large files of its own, beside a release that stands and stays whole."""
     store = toy_graph.store(monkeypatch)
     textgan = str(Path(sys.executable).with_name("textgan"))
-    seconds = timed([textgan, "publish", "--tag", "timed"], Path.cwd())
+    place = toy_graph.make(tmp_path / "second")
+    (place / "docs").mkdir()
+    for name in ("NOTICE", "docs/results.md"):
+        (place / name).write_bytes(os.urandom(16 << 20))
+    toy_graph.commit(place, "Large files")
+    toy_graph.run(place, textgan, "storage", "attach", str(Path.cwd()))
     command = [textgan, "publish", "--tag", "killed"]
+    stands = store.need_index("whole")[0]
+
+    def forget(index: releases.Index) -> None:
+        store.s3.delete_object(Bucket=store.remote.bucket, Key=store.index_key(index.name))
+        for sha256 in {file.sha256 for file in index.files} - {file.sha256 for file in stands.files}:
+            store.s3.delete_object(Bucket=store.remote.bucket, Key=store.object_key(sha256))
 
     def check() -> None:
         found = store.read_index("killed")
         assert found is None or releases.damaged(store, found[0]) == []
-        assert releases.damaged(store, store.need_index("whole")[0]) == []
+        assert releases.damaged(store, stands) == []
+        if found is not None:  # it was over: the next kill meets a publish again
+            forget(found[0])
 
-    assert kill_at_random_moments(command, Path.cwd(), seconds, check) > 0
-    timed(command, Path.cwd())
+    timed(command, place)  # also pushes what DVC keeps
+    check()
+    seconds = timed(command, place)
+    check()
+    kill_at_random_moments(command, place, seconds, check)
+    timed(command, place)
     assert releases.damaged(store, store.need_index("killed")[0]) == []
