@@ -7,8 +7,8 @@
 Needs a result (`make repro`): images, pairs, captions, the matcher and, for the evaluations, the snapshot of this tree
 are used as they are. First the snapshot is evaluated with other numbers of threads and as on a processor without
 AVX-512 (INSTRUCTIONS), and the table `evaluation` is written; then the trainings, and `training` is written. Each run
-is a directory in build/run-to-run/ with parameters of its own; one that has ended is not made again, so a stopped
-benchmark goes on. A run takes what train and evaluate take.
+is a directory in build/run-to-run/ with parameters of its own; one that has ended with the same parameters, data and
+code is not made again, so a stopped benchmark goes on. A run takes what train and evaluate take.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from flows import tolerances
+from flows import environment, tolerances
+from flows.commit import dvc_hash
 from textgan import params
 from textgan.errors import UserError, program
-from textgan.files import fingerprint, write_bytes, write_json
+from textgan.files import fingerprint, sha256_file, write_bytes, write_json
 
 RUNS = ("0:2", "1:2", "2:2", "0:1")
 EVALUATIONS = ("2:native", "1:native", "4:native", "2:avx2")
@@ -66,17 +67,44 @@ def main() -> None:
     training = value["datasets"][dataset]["train"]
     if args.kimg is not None:
         training["total_kimg"] = args.kimg
+    made_of, measured = sources(dataset), where_and_when()
+
+    def part_of(table: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+        return tolerances.section(table, found, tolerances.parameters_of(value, dataset), measured)
+
     if evaluations:
-        found = [{**run, "metrics": one_evaluation(value, dataset, **run)} for run in evaluations]
-        part = tolerances.section(tolerances.EVALUATION, found, training["total_kimg"])
-        keep(args.out, loaded.preset, dataset, tolerances.EVALUATION, part | {"snapshot": snapshot_of(dataset)})
+        found = [{**run, "metrics": one_evaluation(value, dataset, made_of, **run)} for run in evaluations]
+        part = part_of(tolerances.EVALUATION, found) | {"snapshot": snapshot_of(dataset)}
+        keep(args.out, loaded.preset, dataset, tolerances.EVALUATION, part)
     if trainings:
         found = []
         for run in trainings:
             training["seed"] = run["seed"]
-            found.append({**run, "metrics": one_run(value, dataset, run["threads"])})
-        part = tolerances.section(tolerances.TRAINING, found, training["total_kimg"])
-        keep(args.out, loaded.preset, dataset, tolerances.TRAINING, part)
+            found.append({**run, "metrics": one_run(value, dataset, made_of, run["threads"])})
+        keep(args.out, loaded.preset, dataset, tolerances.TRAINING, part_of(tolerances.TRAINING, found))
+
+
+def sources(dataset: str) -> str:
+    """Names the data and the code that a run takes from this tree: another of either is another run."""
+    root = Path.cwd()
+    places = [f"data/{name}/{dataset}" for name in ("images", "pairs", "captions")] + [f"models/{dataset}-matcher"]
+    for place in places:
+        if not (root / place).exists():
+            raise UserError(f"{root / place}: no such directory; `make repro` or `textgan storage pull` brings it")
+    code = {path.as_posix(): sha256_file(path) for path in sorted(Path("textgan").rglob("*.py"))}
+    return fingerprint([{place: dvc_hash(root / place)[0] for place in places}, code])
+
+
+def where_and_when() -> dict[str, str]:
+    """The commit, with `-dirty` where its code or parameters are not the tree's, and what here may change a float."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    dirty = "-dirty" if git("status", "--porcelain", "--", "textgan", str(params.PARAMS_FILE)) else ""
+    here = environment.present()
+    kept = {key: here[key] for key in ("cpu", "cores", "instructions", "torch")}
+    return {"commit": git("rev-parse", "--short=12", "HEAD") + dirty, **kept}
 
 
 def keep(out: Path, preset: str, dataset: str, table: str, part: dict[str, Any]) -> None:
@@ -109,13 +137,13 @@ def snapshot_of(dataset: str) -> str:
     """The sha256 of this tree's weights. Raises UserError where there are none."""
     path = Path("models") / dataset / "snapshot.json"
     if not path.exists():
-        raise UserError(f"{path}: no such file; `make repro` or `dvc pull` brings it")
+        raise UserError(f"{path}: no such file; `make repro` or `textgan storage pull` brings it")
     return str(json.loads(path.read_text(encoding="utf-8"))["weights_sha256"])
 
 
-def one_run(value: dict[str, Any], dataset: str, threads: int) -> dict[str, Any]:
+def one_run(value: dict[str, Any], dataset: str, made_of: str, threads: int) -> dict[str, Any]:
     """Metrics of one training of these parameters; from its directory where it has ended before."""
-    place, metrics = prepared(value, dataset, [threads])
+    place, metrics = prepared(value, dataset, [made_of, threads])
     if not metrics.exists():
         seed = value["datasets"][dataset]["train"]["seed"]
         print(f"run of seed {seed} with {threads} threads in {place}", flush=True)
@@ -124,9 +152,11 @@ def one_run(value: dict[str, Any], dataset: str, threads: int) -> dict[str, Any]
     return dict(json.loads(metrics.read_text(encoding="utf-8"))["metrics"])
 
 
-def one_evaluation(value: dict[str, Any], dataset: str, threads: int, instructions: str) -> dict[str, Any]:
+def one_evaluation(
+    value: dict[str, Any], dataset: str, made_of: str, threads: int, instructions: str
+) -> dict[str, Any]:
     """Metrics of this tree's snapshot, measured so; from its directory where it has ended before."""
-    place, metrics = prepared(value, dataset, [threads, instructions, snapshot_of(dataset)])
+    place, metrics = prepared(value, dataset, [made_of, threads, instructions, snapshot_of(dataset)])
     if not metrics.exists():
         link(Path.cwd() / "models" / dataset, place / "models" / dataset)
         print(f"evaluation with {threads} threads, instructions {instructions} in {place}", flush=True)
@@ -138,8 +168,7 @@ def one_evaluation(value: dict[str, Any], dataset: str, threads: int, instructio
 def prepared(value: dict[str, Any], dataset: str, identity: list[Any]) -> tuple[Path, Path]:
     """The directory of a run, with parameters and links to what it only reads; and where its metrics will be."""
     root = Path.cwd()
-    data = fingerprint({name: (root / "data" / name / dataset).stat().st_mtime_ns for name in ("images", "pairs")})
-    place = PLACE / fingerprint([value, dataset, *identity, data])[:16]
+    place = PLACE / fingerprint([value, dataset, *identity])
     for name in ("images", "pairs", "captions"):
         link(root / "data" / name, place / "data" / name)
     link(root / "models" / f"{dataset}-matcher", place / "models" / f"{dataset}-matcher")
@@ -157,9 +186,7 @@ def run_stage(stage: str, dataset: str, place: Path, own: dict[str, str]) -> Non
 
 
 def link(target: Path, place: Path) -> None:
-    """A link to what the run only reads. Raises UserError where it is not there."""
-    if not target.exists():
-        raise UserError(f"{target}: no such directory; `make repro` or `dvc pull` brings it")
+    """A link to what the run only reads."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.is_symlink():
         place.symlink_to(target)

@@ -14,7 +14,6 @@ from flows import commit, cost, environment, excuses, guard, history, needs, rec
 from flows import dvc_program as dvc
 from flows.recorded import NotVerifiable
 from flows.remote import Remote
-from flows.tolerances import Tolerances
 from flows.verdict import CLOSE, DIFFERENT, IDENTICAL, RESTORED, UNKNOWN, Row, Verdict, compare_metrics
 from textgan.errors import UserError
 from textgan.files import STATE
@@ -49,7 +48,7 @@ class Reproduction:
         self.recorded, self.seconds = environment.recorded(tree)
         self.present = environment.present(self.python)
         self.unlike = environment.unlike(self.recorded, self.present)
-        self.tolerances = {name: self._tolerances(name) for name in self.datasets}
+        self.tolerances = {name: tolerances.load(self.params, name) for name in self.datasets}
         self.held: dict[str, str] = {}
 
     def run(self, verdict: Verdict) -> None:
@@ -266,10 +265,6 @@ class Reproduction:
                 if path.is_file() and path.suffix == ".json":
                     return recorded.read_metrics(path)
         return {}
-
-    def _tolerances(self, dataset: str) -> dict[str, Tolerances]:
-        kimg = recorded.mapping(recorded.mapping(self.params["datasets"], dataset), "train").get("total_kimg")
-        return tolerances.load(str(self.params.get("preset", "")), dataset, kimg)
 
     def _state_cost(self, mode: str) -> None:
         """What it will take, before it is taken. Raises NotVerifiable where the disk has no room."""

@@ -237,9 +237,12 @@ def test_tolerances_excuse_no_edited_number_on_the_recorded_machine(repository):
     value["metrics"]["score"] += 3
     nicer, lock = json.dumps(value), lock_of(place, sha)
     lock["stages"]["evaluate@one"]["outs"][0] |= {"md5": hashlib.md5(nicer.encode()).hexdigest(), "size": len(nicer)}
-    wide = {"total_kimg": tiny.params()["datasets"]["one"]["train"]["total_kimg"], "tolerance": {"score": 5.0}}
-    wide["runs"] = [{"seed": seed} for seed in range(3)]
-    tables = {name: dict.fromkeys(("training", "evaluation"), wide) for name in ("one", "two")}
+    runs = [{"seed": seed, "threads": 2, "instructions": "any", "metrics": {"score": 2.5 * seed}} for seed in range(3)]
+
+    def table(kind: str, name: str) -> dict[str, Any]:
+        return tolerances.section(kind, runs, tolerances.parameters_of(tiny.params(), name), {"commit": "abc"})
+
+    tables = {name: {kind: table(kind, name) for kind in tolerances.TABLES} for name in ("one", "two")}
     forgery = {"metrics/one.json": nicer, "dvc.lock": yaml.safe_dump(lock)}
     machine = json.loads((place / environment.RECORD).read_text(encoding="utf-8"))
     machine["environment"]["cpu"] = "abacus"
