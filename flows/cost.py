@@ -19,7 +19,8 @@ def state(tree: Path, entries: dict[str, Any], again: list[str], seconds: dict[s
     known = {**_seconds_here(), **seconds}
     total = sum(known.get(name, 0.0) for name in again)
     where = "on the commit's machine" if seconds else "when last run here"
-    took = f"{len(again)} stages run, which took {total:.0f} s {where}" if total else "no earlier time is known"
+    runs = f"{len(again)} {'stage runs' if len(again) == 1 else 'stages run'}"
+    took = f"{runs}, which took {total:.0f} s {where}" if total else f"{runs}, no earlier time is known"
     took = took if again else "nothing is run, all is read and hashed"
     free = shutil.disk_usage(tree).free
     disk = f"{size / 1e6:.1f} MB on disk ({free / 1e6:.0f} MB are free)"

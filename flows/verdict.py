@@ -68,7 +68,9 @@ class Verdict:
                 f"VERDICT: {self.commit[:12]} cannot be verified in full: {', '.join(unknown) or 'it has no stages'}."
             )
         counts = f"stages: {_counts(self.stages)}; metrics: {_counts(self.metrics)}"
-        return f"VERDICT: {self.commit[:12]} is reproduced ({self.mode}). {counts}."
+        ran = any(row.verdict != RESTORED for row in [*self.stages, *self.metrics])
+        what = "reproduced" if ran else "restored as it was recorded, and nothing of it was run again"
+        return f"VERDICT: {self.commit[:12]} is {what} ({self.mode}). {counts}."
 
 
 def _counts(rows: list[Row]) -> str:

@@ -411,8 +411,10 @@ def test_metrics_are_identical_close_or_different():
 
 def test_the_closing_sentence_counts_each_word():
     """Restored stages are never said to have been run."""
-    verdict = Verdict("0" * 40, "hashes", [Row("a", RESTORED), Row("b", RESTORED)], [Row("d:kid", IDENTICAL)])
-    assert verdict.sentence().endswith("(hashes). stages: 2 restored, not rerun; metrics: 1 identical.")
+    verdict = Verdict("0" * 40, "metrics", [Row("a", RESTORED), Row("b", RESTORED)], [Row("d:kid", IDENTICAL)])
+    assert verdict.sentence().endswith("is reproduced (metrics). stages: 2 restored, not rerun; metrics: 1 identical.")
+    verdict = Verdict("0" * 40, "hashes", [Row("a", RESTORED)], [Row("d:kid", RESTORED)])
+    assert "is restored as it was recorded, and nothing of it was run again (hashes)" in verdict.sentence()
 
 
 @pytest.mark.parametrize(
