@@ -96,11 +96,11 @@ def export_name(path: Path) -> str:
     """A name for an export given by a path: letters, digits and `-` of its directory's name.
 
     What the official archives append goes, as `textgan fetch` has it: `bedroom_val_lmdb` is `bedroom-val`, so all of
-    it is test; `bedroom_train_lmdb` is `bedroom`.
+    it is test; `bedroom_train_lmdb` is `bedroom`. So does the suffix of a data file that stands alone.
     """
     name = path.absolute().parent.name if path.name == "data.mdb" else path.absolute().name
     kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower()).strip("-")
-    return re.sub("(-train)?-lmdb$", "", kept) or "export"
+    return re.sub("(-train)?-l?mdb$", "", kept) or "export"
 
 
 def parser() -> argparse.ArgumentParser:

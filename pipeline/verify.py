@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ def verify(
 
 def problems(directory: Path, manifest: ImageManifest) -> Iterator[str]:
     """One line for each file that is missing, foreign or not as the manifest says, and for each shard's wrong rows."""
+    yield from _manifest_problems(directory / "manifest.json", manifest)
     expected = {shard.name for split in SPLITS for shard in manifest.splits[split]}
     for path in sorted(directory.iterdir()):
         if path.name not in expected | BESIDE:
@@ -57,6 +59,19 @@ def problems(directory: Path, manifest: ImageManifest) -> Iterator[str]:
                 whole.add(shard.name)
     yield from _index_problems(directory, manifest, whole)
     yield from _rejected_problems(directory / "rejected.parquet", manifest)
+
+
+def _manifest_problems(path: Path, manifest: ImageManifest) -> Iterator[str]:
+    """Splits that count other images than their shards; shards named otherwise, which may lead out of the directory."""
+    said = json.loads(path.read_text(encoding="utf-8"))["splits"]
+    for split in SPLITS:
+        count, images = said[split].get("images"), manifest.images(split)
+        if count != images:
+            yield f"{path}: images of {split} is {count}; its shards have {images}"
+        for number, shard in enumerate(manifest.splits[split]):
+            name = f"{split}-{number:05d}.tar"
+            if shard.name != name:
+                yield f"{path}: names a shard {shard.name!r}; it must be {name}"
 
 
 def _index_problems(directory: Path, manifest: ImageManifest, whole: set[str]) -> Iterator[str]:
@@ -102,6 +117,8 @@ def _shard_problems(index: Path, shard: Path, number: int, rows: pa.Table) -> It
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:
+    if not path.exists():
+        raise UserError(f"{path}: missing")
     try:
         return parquet.read_table(path).select(columns)
     except (OSError, ValueError, KeyError) as error:

@@ -313,6 +313,9 @@ def test_foreign_directory_is_not_replaced(tmp_path: Path, exports: dict[str, Pa
         ("lsun/test_lmdb", "test"),
         ("lsun/train", "train"),
         ("lsun/cat", "cat"),
+        ("lsun/bedroom_val.mdb", "bedroom-val"),
+        ("lsun/bedroom_train.mdb", "bedroom"),
+        ("s3://bucket/cat.mdb", "cat"),
         ("My Cats (2)/data.mdb", "my-cats--2"),
         ("lmdb", "lmdb"),
     ],
@@ -464,6 +467,41 @@ def test_verify_names_what_is_wrong(tmp_path: Path, exports: dict[str, Path], ca
         "other bytes than the manifest's sha256",
         "missing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        ("train-00000.tar", "../other/train-00000.tar", "names a shard '../other/train-00000.tar'; it must be train-0"),
+        ('"train": {\n      "images": ', '"train": {\n      "images": 1', "images of train is 1[0-9]+; its shards"),
+    ],
+)
+def test_verify_reads_the_manifest(
+    tmp_path: Path, exports: dict[str, Path], capsys: pytest.CaptureFixture, before: str, after: str, line: str
+) -> None:
+    """A whole shard elsewhere is none of the directory's, and a split has as many images as its shards."""
+    out = tmp_path / "out"
+    build.build(request(tmp_path, exports), tmp_path / "work", out)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/train-00000.tar").write_bytes((out / "train-00000.tar").read_bytes())
+    text = (out / "manifest.json").read_text()
+    (out / "manifest.json").write_text(text.replace(before, after))
+    with pytest.raises(UserError, match="things are wrong"):
+        verify(out)
+    assert re.search(f"manifest.json: {line}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "rejected.parquet"])
+def test_verify_says_that_a_table_is_missing(
+    tmp_path: Path, exports: dict[str, Path], capsys: pytest.CaptureFixture, name: str
+) -> None:
+    """A table beside the shards that is not there is named as what it is."""
+    out = tmp_path / "out"
+    build.build(request(tmp_path, exports), tmp_path / "work", out)
+    (out / name).unlink()
+    with pytest.raises(UserError, match="1 things are wrong"):
+        verify(out)
+    assert capsys.readouterr().out == f"{out / name}: missing\n"
 
 
 def swapped(index: pd.DataFrame) -> pd.DataFrame:
