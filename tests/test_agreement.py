@@ -6,7 +6,7 @@ import pytest
 from textgan.errors import UserError
 from textgan.facts.schema import Fact
 from textgan.metrics.agreement import NOT_SEEN, agreement, all_right, best_values, derangement
-from textgan.metrics.chance import expected_hits
+from textgan.metrics.chance import chance_of_facts, expected_hits
 from textgan.metrics.intervals import share_of_units, wilson
 from textgan.metrics.retrieval import mismatches, r_precision, why_not
 
@@ -51,6 +51,34 @@ def test_all_right_asks_for_every_fact_that_the_prompt_says():
     assert all_right(asked, [{"kind": "cat", "colour": "blue"}, {"kind": "car"}], ("kind", "colour")).value == 0.5
 
 
+def test_a_prompt_that_says_nothing_is_no_success():
+    """It once counted as all right: photos whose facts nobody can measure would have lifted the share."""
+    asked = [{"kind": "cat"}, {"light": "dark"}, {}]
+    found = all_right(asked, [{"kind": "car"}, {}, {}], ("kind", "colour"))
+    assert (found.value, found.count) == (0.0, 1)
+    assert all_right([{}, {}], [{}, {}], ("kind",)).count == 0
+
+
+def test_all_facts_at_once_have_a_control_and_a_chance():
+    """Two kinds and four colours: an eighth by luck; a generator that listens is far beyond, its control is not."""
+    asked, others = prompts(400), prompts(800)[400:]
+    both = ("kind", "colour")
+    listening, deaf = all_right(asked, asked, both), all_right(asked, others, both)
+    assert listening.value == 1 and listening.chance.high < 0.2 < listening.low
+    for found in (listening, deaf):
+        assert found.chance.value == pytest.approx(1 / 8, abs=0.02)
+        assert found.chance.low - 0.02 <= found.shuffled <= found.chance.high + 0.02
+    assert deaf.chance.low <= deaf.value <= deaf.chance.high
+
+
+def test_what_is_silent_is_never_right_by_chance():
+    """A prompt that does not say the fact does not count; a picture of which nothing is measured is wrong."""
+    asked = [{"colour": "red"}, {"kind": "cat"}]
+    assert chance_of_facts(asked, [{}, {}], ("colour",), range(2), 0, "x").high == 0
+    seen = [{"colour": "red"}, {"colour": "red"}]
+    assert chance_of_facts(asked, seen, ("colour",), range(2), 0, "x").low == 1
+
+
 @pytest.mark.parametrize("count", [2, 3, 50])
 def test_everyone_gets_anothers_prompt(count):
     other = derangement(count, 0)
@@ -90,6 +118,10 @@ def test_units_that_are_all_right_are_not_sure():
     """Drawn again they are all right each time; so many units can still be wrong about it."""
     interval = share_of_units([5] * 8, [5] * 8, 0, "x")
     assert (interval.value, interval.low) == (1.0, wilson(8, 8).low) and interval.low < 0.7
+    even = share_of_units([1] * 16, [8] * 16, 0, "x")  # of a G of one picture, one colour word in eight is right
+    assert even.value == 0.125 and even.low < 0.05 and even.high > 0.3
+    alone = share_of_units([1], [2], 0, "x")  # drawn again, a single unit is always itself
+    assert (alone.value, alone.low, alone.high) == (0.5, 0.0, 1.0)
 
 
 def test_a_generator_that_does_not_listen_scores_within_the_interval_of_chance():

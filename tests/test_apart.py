@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from textgan.metrics.apart import ROWS, judged, places_of, separation
-from textgan.metrics.prompts import Prompts
+from textgan.metrics.apart import ROWS, judged, separation
+from textgan.metrics.prompts import Prompts, by_lot
 
 COLOURS = ("red", "blue", "green", "white")
 READABLE = {"kind", "side", "colour"}
@@ -52,7 +52,7 @@ def test_rows_are_of_the_grid_first_and_no_two_of_one_z():
     count = 60
     facts = [{"kind": "cat", "colour": "red"} if place % 5 else {"kind": "cat"} for place in range(count)]
     asked = Prompts([""] * count, ["en"] * count, facts, [[]] * count, [place // 2 for place in range(count)])
-    places = places_of(asked, [9, 20, 8])
+    places = by_lot(asked, [9, 20, 8], ROWS, saying="colour")
     assert places[0] == 9 and len(places) == ROWS  # 20 says no colour, 8 has the z of 9
     assert len({asked.seeds[place] for place in places}) == ROWS
     assert max(places) > count // 2  # held-out combinations begin with all cats

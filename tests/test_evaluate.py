@@ -18,7 +18,8 @@ from textgan.errors import UserError
 from textgan.evaluate import FEWEST, check, rounded
 from textgan.metrics.features import PatchExtractor
 from textgan.metrics.fingerprints import Prints, comparable
-from textgan.metrics.matcher import drawing_seed, learnt_from
+from textgan.metrics.listening import scorer_of
+from textgan.metrics.matcher import Matcher, MatcherSpec, drawing_seed, learnt_from, save_matcher
 from textgan.metrics.splits import Split, drawn_keys, read_split
 
 REPOSITORY = Path(__file__).parents[1]
@@ -95,6 +96,23 @@ def test_a_fingerprint_knows_everything_but_the_generated_images():
     assert sha() == sha(images + 1)
     others = {sha(real_images=5), sha(extractor={"resize": "box"}), sha(images[:3]), sha(real_sha256="x")}
     assert len(others) == 4 and sha() not in others
+
+
+def test_a_matcher_of_other_words_is_refused(tmp_path):
+    """Its token ids would mean other words, and R-precision would be of sentences that nobody said."""
+    save_matcher(Matcher(MatcherSpec(dim=8, words=5, vocabulary_sha256="v", features=6, hidden=4)), tmp_path, {})
+    own: Any = SimpleNamespace(sha256="v")
+    assert scorer_of(tmp_path, own).spec.words == 5
+    other: Any = SimpleNamespace(sha256="w")
+    with pytest.raises(UserError, match="its vocabulary is not that of the pairs; run the stage matcher again"):
+        scorer_of(tmp_path, other)
+    (tmp_path / "matcher.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="matcher.safetensors: no matcher: ") as caught:
+        scorer_of(tmp_path, own)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "matcher.safetensors").unlink()
+    with pytest.raises(UserError, match="matcher.safetensors: no matcher: "):
+        scorer_of(tmp_path, own)
 
 
 def test_numbers_are_rounded_to_six_digits_wherever_they_stand():

@@ -98,8 +98,9 @@ def test_copies_are_found(patches):
     """Training images with a little noise are nearer to training than test images are."""
     seen = extract(pictures(0, 150), patches), extract(pictures(1, 100), patches)
     copied, honest = (
-        memorisation(distances(extract(images, patches), seen[1], seen[0]))
+        memorisation(distances(extract(images, patches), seen[1], seen[0]), 0)
         for images in (noise(pictures(0, 150)[:100], 2), pictures(2, 100))
     )
     assert copied.ratio < 0.3 < 0.8 < honest.ratio
+    assert honest.ratio_low < honest.ratio < honest.ratio_high and copied.ratio_high < honest.ratio_low
     assert copied.nearer_than_test > 0.9 and honest.nearer_than_test < 0.1

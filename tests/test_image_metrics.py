@@ -8,6 +8,7 @@ from tests.test_ladders import drawn
 from textgan.errors import UserError
 from textgan.metrics.distances import RunningStatistics, frechet_distance, frechet_of_samples, gaussian_of
 from textgan.metrics.features import PatchExtractor, extract
+from textgan.metrics.intervals import wilson
 from textgan.metrics.kernel import kernels, kid, weighted_mmd
 from textgan.metrics.manifold import manifold
 
@@ -112,3 +113,11 @@ def test_collapse_shows_in_recall_and_coverage_not_in_precision():
     result = manifold(real, collapsed, 0)
     assert result.precision.value == 1.0
     assert result.recall.value < 0.05 and result.coverage.value < 0.2
+    assert result.precision.low < 1, "300 of 300 is not all of them for sure"
+
+
+def test_a_share_of_none_has_an_interval():
+    """Images drawn again gave 0 to 0."""
+    far = manifold(features(0, 100, 4), features(1, 100, 4, shift=50.0), 0)
+    assert (far.recall.value, far.recall.low) == (0, 0) and 0.03 < far.recall.high < 0.05
+    assert far.recall == far.coverage == far.precision == wilson(0, 100)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.browser import chromium
-from tests.test_report_page import REPOSITORY, share, write_evaluation
+from tests.test_report_page import NO_COPIES, REPOSITORY, beside_chance, share, write_evaluation
 from textgan.metrics.sheets import Sheets
 from textgan.report import paper
 from textgan.report.__main__ import main
@@ -34,20 +34,25 @@ def write_full_evaluation(directory: Path) -> None:
     fact = value["agreement"]["facts"][0]
     fact |= {"values": [*colours, "(none)"], "confusion": [[50 * (y == x) for x in range(12)] for y in range(11)]}
     value["agreement"]["facts"] = [{**fact, "name": name} for name in ("kind", "colour", "background")]
-    value["agreement"]["by_language"] = {tongue: {"colour": share(0.9)} for tongue in ("en", "es")}
+    value["agreement"]["by_language"] = {tongue: {"colour": beside_chance(0.9, 0.1)} for tongue in ("en", "es")}
     names = ("colour_right", "kind_kept", "side_kept", "background_kept")
     value["apart"] = {
         "colours": colours[:8], "colour_right": 0.9, "kept": {name[:-5]: 0.9 for name in names[1:]}, "rows": 2,
         "pictures": 16, "intervals": dict.fromkeys(names, share(0.9)), "chance": dict.fromkeys(names, share(0.3)),
     }  # fmt: skip
     kind = {"kid": 1.41559, "low": 1.33552, "high": 1.50802, "floor": 0.000347751, "images": 501}
+    kind |= {"deviation": 0.0221138, "ceilings": ruins}
     value["by_kind"] = {"car": kind, "cat": kind}
     planted = {"share": 0.05, "jpeg_quality": 75, "nearer_than_test": 0.0612, "found": 1.0, "flagged": True}
-    searched = {"ratio": 1.42, "nearer_than_test": 0.001, "low": 0.0, "high": 0.004, "flagged": False}
+    searched = {**NO_COPIES, "nearer_than_test": 0.001, "low": 0.0, "high": 0.004, "flagged": False}
     searched |= {"train_images": 6437, "all_of_train": True, "planted": planted, "planted_hard": planted}
     value["memorisation"] = {**searched, "pixels": {**searched, "side_px": 16}}
     scores = {key: {"value": 31.2, "low": 30.9, "high": 31.5} for key in ("generated", "real", "shuffled")}
-    value["clip"] = {"name": "clip_score500_test", "pictures": 500, **scores}
+    value["clip"] = {"name": "clip_score500_test", "pictures": 500, "chance": scores["shuffled"], **scores}
+    value["full"] = {
+        "name": "fid50k_full", "value": 12.3, "low": 12.0, "high": 12.6, "floor": 1.1, "floor_images": 50_000,
+        "generated_images": 50_000, "real_images": 120_000, "verified": True,
+    }  # fmt: skip
     value["sheets"] = sheets.index
     (directory / "metrics.json").write_text(json.dumps(value), encoding="utf-8")
     images_record = {
@@ -55,13 +60,15 @@ def write_full_evaluation(directory: Path) -> None:
     }  # fmt: skip
     said = {"captions": 38622, "distinct_captions": 38606, "words_per_caption": {"mean": 20.5}, "distinct_words": 161}
     pairs = {
-        "splits": {"train": {**said, "out_of_vocabulary_rate": 0.01}},
+        "splits": {"train": {**said, "images": 6437, "out_of_vocabulary_rate": 0.01}},
         "plots": {"lengths": [[0, 0], [20, 3000], [40, 0]], "rank_frequency": [[0.0, 5.0], [2.0, 1.2]]},
     }
     fact_said = {"said": 7999, "coverage": 1.0, "precision": None}
     captions = {
         "captioner": "annotations/1", "facts": {"colour": fact_said, "kind": fact_said},
-        "sources": {"annotations": 15998}, "distinct_captions_en": 7000,
+        "pixels": {"facts": {"colour": {
+            "right": 97, "said": 99, "precision": 0.98, "precision_low": 0.93, "precision_high": 0.994,
+        }}}, "sources": {"annotations": 15998}, "distinct_captions_en": 7000,
     }  # fmt: skip
     for name, record in (("images", images_record), ("pairs", pairs), ("captions", captions)):
         (directory / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
@@ -86,6 +93,9 @@ def test_every_part_of_a_full_result_is_on_the_page(full):
         "By kind",
         "The same z, another word",
         "CLIP score",
+        "fid50k_full",
+        "Floor 1.10",
+        "the pixels agree in 97 of 99",
         "Copied or made",
         "planted",
         "By language",

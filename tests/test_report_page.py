@@ -21,11 +21,16 @@ from textgan.report.latex import local
 from textgan.report.results import read_results
 
 REPOSITORY = Path(__file__).parents[1]
+NO_COPIES = {"ratio": 1.0, "ratio_low": 0.9, "ratio_high": 1.1, "nearer_than_test": 0.01}
 FIGURES = ("curves", "facts", "confusion", "samples")
 
 
 def share(value: float) -> dict[str, float]:
     return {"value": value, "low": max(0.0, value - 0.05), "high": min(1.0, value + 0.05)}
+
+
+def beside_chance(value: float, chance: float) -> dict[str, object]:
+    return {**share(value), "chance": share(chance)}
 
 
 def write_evaluation(directory: Path) -> None:
@@ -53,18 +58,25 @@ def write_evaluation(directory: Path) -> None:
     }  # fmt: skip
     agreement = {
         "protocol": "heldout", "measurer": "measure_drawn", "pictures": 10, "facts": [fact], "main_facts": ["colour"],
-        "main_all_right": share(0.9), "real": {"colour": share(1.0)}, "never_measured": [],
-        "by_language": {"en": {"colour": share(0.9)}, "es": {"colour": share(0.9)}},
+        "main_all_right": {**beside_chance(0.9, 0.1), "shuffled": 0.1, "count": 10},
+        "real": {"colour": share(1.0)}, "never_measured": [],
+        "measured": ["colour"],
+        "by_language": {tongue: {"colour": beside_chance(0.9, 0.1)} for tongue in ("en", "es")},
     }  # fmt: skip
     found = {"value": 0.4, "deviation": 0.01, "low": 0.35, "high": 0.45, "distinct": 900, "chance": share(0.01)}
+    walked = {
+        "unevenness": {"value": 1.4, "low": 1.2, "high": 1.6}, "ends_apart": {"value": 0.4, "low": 0.3, "high": 0.5},
+        "walks": 24, "still": 0, "steps": 7,
+    }  # fmt: skip
     value = {
         "format": 1, "dataset": "catcar", "seed": 0, "versions": {"textgan": "0.1.0"}, "numbers": numbers,
         "snapshot": {"cur_nimg": 3000, "width": 16, "height": 16}, "agreement": agreement, "not_computed": {},
         "metrics": {"kid1k_lite2_test": 0.2, "fid50k_full": None, "agreement_colour_1k_heldout": 0.9},
         "fingerprints": {"lite2": {"real_images": 10, "generated_images": 10, "extractor": {"input_px": 128}}},
         "retrieval": {"name": "r", "real": found, "generated": found, "shuffled": found},
-        "sheets": sheets.index, "grid_seeds": list(range(8)), "unevenness": 1.2, "diversity": 0.8, "apart": None,
-        "memorisation": {"ratio": 1.0, "nearer_than_test": 0.01, "train_images": 100}, "by_kind": {},
+        "sheets": sheets.index, "grid_seeds": list(range(8)), "apart": None,
+        "diversity": {"value": 0.8, "low": 0.7, "high": 0.9}, "interpolation": walked,
+        "memorisation": {**NO_COPIES, "train_images": 100}, "by_kind": {},
     }  # fmt: skip
     (directory / "metrics.json").write_text(json.dumps(value), encoding="utf-8")
     (directory / "curve.csv").write_text("cur_nimg,d_loss,g_loss\n1000,2.0,\n2000,1.5,3.0\n3000,1.2,2.5\n")
@@ -134,12 +146,15 @@ def test_claims_have_a_command_a_result_and_this_machines_time(workplace):
     """What does not hold says so: the row is there all the same."""
     result = read_results(Path("data/evaluation/catcar"))
     rows = {claim.text: claim for claim in claims(result)}
-    assert rows["The words decide the colour"].holds and rows["Pictures find their own captions"].holds
+    assert (
+        rows["The colour follows the words beyond chance"].holds
+        and rows["Pictures find their own captions beyond chance"].holds
+    )
     assert all("catcar" in claim.command and claim.result for claim in rows.values())
     result.value["agreement"]["facts"][0]["matched"] = share(0.12)
     result.value["agreement"]["facts"][0]["shuffled"] = share(0.3)
     rows = {claim.text: claim for claim in claims(result)}
-    assert rows["The words decide the colour"].holds is False
+    assert rows["The colour follows the words beyond chance"].holds is False
     control = rows["The control fails: with shuffled prompts all are within chance"]
     assert control.holds is False and "(outside)" in control.result and "colour" in control.result
     Path("runs").mkdir()

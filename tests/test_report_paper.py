@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -10,8 +11,15 @@ from tests.test_report_browser import write_full_evaluation
 from tests.test_report_page import REPOSITORY
 from textgan import params as parameters
 from textgan.report.cost import hardware_table, times_table
-from textgan.report.paper import names_table, protocol_table, settings_table
-from textgan.report.paper_results import copies_table, image_table, latent_table, results_tables, retrieval_table
+from textgan.report.paper import captions_table, names_table, protocol_table, settings_table
+from textgan.report.paper_results import (
+    copies_table,
+    image_table,
+    latent_table,
+    results_tables,
+    retrieval_table,
+    supplied_table,
+)
 from textgan.report.paper_words import WORDS, escape
 from textgan.report.results import Results, read_results
 from textgan.report.times import StageTime
@@ -30,6 +38,7 @@ def test_every_row_of_every_table_has_a_cell_a_column_and_no_raw_underscore(resu
     result.value["by_kind"]["dining_room"] = result.value["by_kind"]["car"]
     for language in WORDS:
         tables = [*results_tables(result, language), protocol_table(result, language), names_table(result, language)]
+        tables.append(captions_table(result, language))
         for table in tables:
             assert not re.search(r"(?<!\\)[_#]", table)
             columns = len(re.findall(r"\\begin\{tabular\}\{(\w+)\}", table)[0])
@@ -47,6 +56,19 @@ def test_chance_controls_and_z_stand_in_the_tables(result):
     assert "Diversity" in latent_table(result.value, "en") and "Chance" in latent_table(result.value, "en")
     assert "6.1 \\%" in copies_table(result.value, "en"), "the planted control"
     assert "kid1k\\_lite2\\_test" in names_table(result, "en")
+
+
+def test_the_truth_of_captions_stands_beside_its_interval(result):
+    table = captions_table(result, "es")
+    assert "Color & 7999 & 100,0 \\% & 98,0 \\% & [93,0 \\%; 99,4 \\%] & 99" in table
+    assert "Tipo & 7999 & 100,0 \\% & -- & -- & --" in table, "what nobody looked at is not called right"
+    assert captions_table(dataclasses.replace(result, captions=None), "es") == "% not computed\n"
+
+
+def test_what_supplied_weights_give_has_floor_and_chance(result):
+    table = supplied_table(result.value, "en")
+    assert "fid50k\\_full} & 12.3 & [12.0; 12.6] & Floor: 1.10" in table and table.count("Chance") == 2
+    assert supplied_table({}, "en").startswith("% not computed")
 
 
 def test_the_method_speaks_spanish():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from textgan import params as parameters
 from textgan.errors import UserError
 from textgan.files import sha256_file
 from textgan.metrics import full, supplied
-from textgan.metrics.distances import frechet_distance, gaussian_of
+from textgan.metrics.distances import RunningStatistics, frechet_distance, gaussian_of, merged
 from textgan.metrics.features import extract
 from textgan.metrics.inception import CONVOLUTIONS, load_inception, resize_like_tensorflow
 from textgan.params import WeightsParams
@@ -103,16 +104,17 @@ def test_what_is_no_inception_or_holds_code_is_refused(tmp_path):
 
 def test_the_full_distance_is_that_of_all_images_and_keeps_real_statistics(inception_file, somewhere, monkeypatch):
     extractor = supplied.InceptionExtractor(of(inception_file))
-    real, fake = pictures(70), pictures(40, 36)
-    reads = []
+    real, fake = pictures(70), pictures(40, 36) // 2
+    reads, captions = [], [[1], [2]]
 
     def samples(*_):
         reads.append(1)
-        yield from ((image, None) for image in real)
+        yield from ((image, SimpleNamespace(sample_key=str(place))) for place, image in enumerate(real))
 
     monkeypatch.setattr(full, "BLOCK", 32)
     monkeypatch.setattr(full, "samples", samples)
-    monkeypatch.setattr(full, "read_captions", lambda *_: [[1], [2]])
+    monkeypatch.setattr(full, "keys_of", lambda *_: [str(place) for place in range(len(real))])
+    monkeypatch.setattr(full, "read_captions", lambda *_: captions)
     monkeypatch.setattr(full, "manifest_of", lambda _: {"splits": {"train": {"shards": [{"sha256": "a"}]}}})
     monkeypatch.setattr(full, "generate", lambda _, ids, seeds: fake[: len(ids)])
     snapshot: Any = SimpleNamespace(settings=SimpleNamespace(text_encoder="words"))
@@ -121,18 +123,65 @@ def test_the_full_distance_is_that_of_all_images_and_keeps_real_statistics(incep
         gaussian_of(extract(real, extractor, "real")), gaussian_of(extract(fake[:32], extractor, "fake"))
     )
     assert found[0] == found[1] and len(reads) == 1
-    assert found[0]["value"] == pytest.approx(wanted, rel=1e-6)
+    assert found[0]["value"] == pytest.approx(wanted, rel=0.01), "covariances of rank 31 in 128 dimensions"
     assert found[0]["name"] == "fid32_full_unverified" and found[0]["real_images"] == 70
+    assert (
+        found[0]["floor_images"] == 32
+        and 0 < found[0]["floor"]
+        and found[0]["low"] < found[0]["value"] < found[0]["high"]
+    )
+    captions[0] = [3]
+    other = full.full_distance("d", snapshot, extractor, 32, 0)
+    assert other["prompts_sha256"] != found[0]["prompts_sha256"], "other captions of train are other prompts"
+
+
+def test_the_jackknife_knows_the_deviation_of_a_mean():
+    """Where covariances are alike the distance is |mean|^2: its deviation over sets is what leaving out parts says."""
+    rng, real = np.random.default_rng(0), gaussian_of(np.random.default_rng(1).standard_normal((20_000, 2)))
+
+    def one() -> tuple[float, float]:
+        groups = [RunningStatistics(2) for _ in range(10)]
+        for group in groups:
+            group.add(rng.standard_normal((100, 2)) + [2.0, 0.0])
+        return full.jackknife(real, groups)
+
+    values, spreads = zip(*(one() for _ in range(60)), strict=True)
+    assert np.mean(values) == pytest.approx(4, rel=0.02)
+    assert np.mean(spreads) == pytest.approx(np.std(values), rel=0.25)
+
+
+def test_statistics_in_parts_are_those_of_the_whole():
+    rows = np.random.default_rng(0).standard_normal((50, 3))
+    parts = [RunningStatistics(3) for _ in range(2)]
+    for part, some in zip(parts, (rows[:20], rows[20:]), strict=True):
+        part.add(some)
+    kept = {**full.statistics_as(parts[0], "a"), **full.statistics_as(parts[1], "b")}
+    again = merged([full.statistics_from(kept, name) for name in "ab"])
+    whole = gaussian_of(rows)
+    assert again.count == 50 and np.allclose(again.gaussian().covariance, whole.covariance, rtol=1e-12)
 
 
 def test_clip_scores_are_cosines_of_an_image_and_its_text(clip_directory, somewhere):
     clip = supplied.ClipExtractor(of(clip_directory))
     texts, images = ["a red cat", "a car"], pictures(2)
-    found = supplied.clip_scores(clip, images, texts, "pictures")
+    found = supplied.clip_scores(clip, images, clip.texts(texts), "pictures")
     cosines = (extract(images, clip) * clip.texts(texts)).sum(axis=1)
-    assert found == pytest.approx(100 * cosines.clip(min=0), rel=1e-5)
+    assert found.shape == (2, 2) and np.diag(found) == pytest.approx(100 * cosines.clip(min=0), rel=1e-5)
     assert np.linalg.norm(clip.texts(texts), axis=1) == pytest.approx([1, 1], rel=1e-5)
     assert np.array_equal(clip.texts(texts)[1], clip.texts(["a car"])[0]), "company changes nothing"
+
+
+def test_what_reads_the_weights_is_part_of_the_fingerprint(clip_directory, tmp_path):
+    """The same weights under another config or tokenizer give other numbers: comparing them must be an error."""
+    other = tmp_path / "clip"
+    shutil.copytree(clip_directory, other)
+    config = json.loads((other / "config.json").read_text())
+    before = [supplied.ClipExtractor(of(place)).identity for place in (clip_directory, other)]
+    assert before[0] == before[1] and "transformers" in before[0]
+    config["logit_scale_init_value"] = 1.0
+    (other / "config.json").write_text(json.dumps(config))
+    after = supplied.ClipExtractor(of(other)).identity
+    assert after["weights_sha256"] == before[0]["weights_sha256"] and after != before[0]
 
 
 def test_dinov2_is_read_and_another_model_is_not(clip_directory, tmp_path):

@@ -28,9 +28,10 @@ from textgan.metrics.features import Extractor, Images, LiteExtractor, PatchExtr
 from textgan.metrics.fingerprints import Prints
 from textgan.metrics.full import full_distance
 from textgan.metrics.kernel import MIN_IMAGES
-from textgan.metrics.listening import Metrics, agreement_numbers, clip_numbers, retrieval_numbers
+from textgan.metrics.listening import Metrics, agreement_numbers, clip_numbers, retrieval_numbers, scorer_of
 from textgan.metrics.matcher import MatcherBackbone, learnt_from
 from textgan.metrics.measuring import measurer_of
+from textgan.metrics.one_prompt import of_z, pictures_of_prompts, z_names
 from textgan.metrics.prompts import Prompts, grid_prompts, heldout_prompts, of_split, of_split_in_full, read_by
 from textgan.metrics.sheets import Sheets
 from textgan.metrics.splits import Split, manifest_of, read_split
@@ -73,6 +74,7 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     learnt = learnt_from(matcher, name)
     train = read_split(name, "train", settings.num_images, derive_seed(settings.seed, "floor"), avoid=learnt)
     check(snapshot, vocabulary, test, train, params)
+    scorer = scorer_of(matcher, vocabulary)
     supplied = load_supplied(settings.weights or {})
     sheets = Sheets(out)
 
@@ -106,31 +108,37 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
         **fingerprints.measured(measurer.identity if measurer else None, measurer.name if measurer else None),
         **fingerprints.asked(asked),
     }
-    prints.add("agreement", names, pictures, **made, **said)
-    retrieval, why_not = retrieval_numbers(matcher, backbone, test, fake, prompts, settings.seed, metrics)
+    counted = {"facts": agreed["measured"]} if agreed else {}
+    prints.add("agreement", names, pictures, **made, **said, **counted)
+    retrieval, why_not = retrieval_numbers(scorer, backbone, test, fake, prompts, settings.seed, metrics)
     not_computed |= why_not
     names = [metric for metric in metrics if metric.startswith("r_precision")]
-    scorer = fingerprints.matcher(matcher / "matcher.safetensors", backbone.identity)
-    prints.add("retrieval", names, fake, **against, **scorer)
+    scored = fingerprints.matcher(matcher / "matcher.safetensors", backbone.identity)
+    wrong = {"mismatches_sha256": retrieval["mismatches_sha256"], "seed": settings.seed} if retrieval else {}
+    prints.add("retrieval", names, fake, **against, **scored, **wrong)
 
     grid = grid_prompts(asked, settings.grid_prompts)
     seeds = list(range(settings.grid_seeds))
-    read = read_by(snapshot, asked)
-    rows = [generate(snapshot, [read[place]] * len(seeds), seeds) for place in grid]
-    sheets.rows("grid", rows, [asked.texts[place] for place in grid], [asked.languages[place] for place in grid])
+    places, of_prompt = pictures_of_prompts(snapshot, asked, grid, seeds)
+    sheets.rows(
+        "grid",
+        [of_prompt[place] for place in grid],
+        [asked.texts[place] for place in grid],
+        [asked.languages[place] for place in grid],
+    )
     shown = test.drawn(UNCURATED, settings.seed, "uncurated")
     sheets.tiles("uncurated", fake[shown])
     sheets.tiles("real", test.images[shown])
-    kinds = [asked.facts[place].get("kind", "") for place in grid]
     near = LiteExtractor("lite2", SEARCH_PX)
     searched = read_searched(name, near, derive_seed(settings.seed, "floor"))
     copied = copies(fake, test.images, searched, partial(read_pictures, name), near, settings.seed, sheets)
     readable = set(agreed["real"]) if agreed else set()
+    alone, too_few = beyond.by_kind(references, fake, prompts, lite, settings.seed)
+    z, silent = of_z(snapshot, asked, places, of_prompt, references, lite, settings.seed, sheets)
     further |= {
         "memorisation": copied,
-        "by_kind": beyond.by_kind(references, fake, prompts, lite, settings.seed),
-        "diversity": beyond.within_prompts(rows, kinds, references, lite) if len(seeds) > 1 else None,
-        "unevenness": beyond.walks(snapshot, asked, grid[:4], lite, sheets),
+        "by_kind": alone,
+        **z,
         "apart": words_apart(snapshot, vocabulary, params, asked, grid, measurer, readable, sheets)
         if measurer
         else None,
@@ -138,14 +146,14 @@ def evaluate(name: str, params: DatasetParams, model: Path, out: Path) -> dict[s
     named = copied_names(copied)
     prints.add("copies", named, fake, **against, **searched.print(), **fingerprints.extractor(near))
     latent: Metrics = {
-        "diversity_within_prompt_lite2": further["diversity"],
-        "interpolation_unevenness_lite2": further["unevenness"],
+        **z_names(z),
         **{kind["name"]: kind["kid"] for kind in further["by_kind"].values()},
         **separation(further["apart"]),
     }
+    not_computed |= too_few | silent
     metrics |= named | latent
-    drawn = np.concatenate([fake, *rows])
-    more = {"grid_prompts": len(grid), "grid_seeds": len(seeds), **floors}
+    drawn = np.concatenate([fake, *of_prompt.values()])
+    more = {"grid_prompts": len(grid), "grid_seeds": len(seeds), "prompts_of_one": len(places), **floors}
     prints.add("latent", latent, drawn, **against, **said, **more, **fingerprints.extractor(lite))
     keep_records(name, model, out)
     return {
@@ -188,6 +196,7 @@ def further_numbers(
             full = full_distance(name, snapshot, extractor, settings.full_images, settings.seed)
             found["full"], metrics[full["name"]] = full, full["value"]
             made: dict[str, Any] = {key: full[key] for key in ("real_images", "generated_images")}
+            made |= {key: full[key] for key in ("floor_images", "prompts_sha256", "seed")}
             shards = [shard["sha256"] for shard in manifest_of(name)["splits"]["train"]["shards"]]
             made |= {"shards": shards, fingerprints.GENERATED: "streamed, not kept"}
             prints.add("full", [full["name"]], fake, **made, **fingerprints.extractor(extractor))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgan.facts.schema import VALUES, Fact
-from textgan.metrics.chance import chance_of_fact
+from textgan.metrics.chance import chance_of_facts
 from textgan.metrics.intervals import Interval, share_of_units
 from textgan.seeds import derive_seed
 
@@ -88,13 +88,7 @@ def agreement(
                 matched=_share(_right(prompts, measured, name), units, seed, name),
                 shuffled=_share(_right(shuffled, measured, name), units, seed, f"{name} shuffled"),
                 shuffled_exact=_all_pairs(prompts, measured, name),
-                chance=chance_of_fact(
-                    [facts.get(name) for facts in prompts],
-                    [facts.get(name, NOT_SEEN) for facts in measured],
-                    groups,
-                    seed,
-                    name,
-                ),
+                chance=chance_of_facts(prompts, measured, (name,), groups, seed, name),
                 base_rate=_base_rate([value for value, _ in wanted]),
                 count=len(wanted),
                 values=labels,
@@ -146,16 +140,47 @@ def _all_pairs(prompts: Sequence[Facts], measured: Sequence[Facts], name: str) -
     return (sum(said[value] * seen[value] for value in said) - own) / total
 
 
+@dataclass(frozen=True, slots=True)
+class AllRight:
+    """Every one of some facts at once: the share, its control and its chance, as of a single fact."""
+
+    value: float
+    low: float
+    high: float
+    shuffled: float
+    chance: Interval
+    count: int
+    """Pictures whose prompt says at least one of the facts."""
+
+
 def all_right(
     prompts: Sequence[Facts],
     measured: Sequence[Facts],
     names: Sequence[str],
     seed: int = 0,
+    groups: Sequence[int] | None = None,
     units: Sequence[int] | None = None,
-) -> Interval:
-    """Share of pictures in which every one of these facts that the prompt says is right."""
-    right = [
-        all(seen.get(name) == facts[name] for name in names if name in facts)
-        for facts, seen in zip(prompts, measured, strict=True)
-    ]
-    return _share(right, range(len(prompts)) if units is None else units, seed, "all right")
+) -> AllRight:
+    """Share of pictures in which every one of these facts that the prompt says is right.
+
+    A prompt that says none of them is no success: it does not count.
+    """
+    groups = range(len(prompts)) if groups is None else groups
+    units = groups if units is None else units
+    own = _all_right(prompts, measured, names)
+    other = [prompts[place] for place in derangement(len(prompts), seed)]
+    share = _share(own, units, seed, "all right")
+    return AllRight(
+        share.value,
+        share.low,
+        share.high,
+        shuffled=_share(_all_right(other, measured, names), units, seed, "all right shuffled").value,
+        chance=chance_of_facts(prompts, measured, names, groups, seed, "all right"),
+        count=sum(right is not None for right in own),
+    )
+
+
+def _all_right(prompts: Sequence[Facts], measured: Sequence[Facts], names: Sequence[str]) -> list[bool | None]:
+    said = [[name for name in names if name in facts] for facts in prompts]
+    rows = zip(prompts, measured, said, strict=True)
+    return [all(seen.get(name) == facts[name] for name in own) if own else None for facts, seen, own in rows]

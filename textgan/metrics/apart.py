@@ -19,7 +19,7 @@ from textgan.metrics.agreement import Facts
 from textgan.metrics.chance import DEALS
 from textgan.metrics.intervals import Interval, share_of_units
 from textgan.metrics.measuring import Measurer
-from textgan.metrics.prompts import Prompts
+from textgan.metrics.prompts import Prompts, by_lot
 from textgan.metrics.sheets import Sheets
 from textgan.params import DatasetParams
 from textgan.sampling import Prompt, Snapshot, generate, read_prompts
@@ -30,16 +30,6 @@ COLOURS = 8
 ROWS = 16
 """Sentences, each with a z of its own, where the prompts have as many; those of the grid come first."""
 KEPT = ("kind", "side", "background")
-
-
-def places_of(asked: Prompts, grid: Sequence[int]) -> list[int]:
-    """Prompts that say a colour, no two of one z: those of the grid, then others by lot (the first are all cats)."""
-    chosen: dict[int, int] = {}
-    lots = [derive_seed(seed, "apart", own) for seed, own in zip(asked.seeds, asked.languages, strict=True)]
-    for place in (*grid, *sorted(range(len(asked)), key=lots.__getitem__)):
-        if "colour" in asked.facts[place] and len(chosen) < ROWS:
-            chosen.setdefault(asked.seeds[place], place)
-    return list(chosen.values())
 
 
 def words_apart(
@@ -56,7 +46,7 @@ def words_apart(
     from textgan.facts.wording import realise
 
     colours = sorted({facts["colour"] for facts in asked.facts if "colour" in facts})[:COLOURS]
-    places = places_of(asked, grid)
+    places = by_lot(asked, grid, ROWS, saying="colour")
     if len(colours) < 2 or not places:
         return None
     rows = []

@@ -6,7 +6,7 @@ Dealing whole groups keeps what hangs together together, and asks for no formula
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +15,40 @@ from textgan.metrics.intervals import Interval
 from textgan.seeds import derive_seed
 
 DEALS = 2000
+SILENT, NOT_SEEN = -1, -2
+"""In place of a value: a prompt does not say the fact; of a picture it is not measured. Neither is ever the other."""
 Array = NDArray[np.float64]
+Facts = Mapping[str, str]
 
 
-def chance_of_fact(
-    said: Sequence[str | None], seen: Sequence[str], groups: Sequence[int], seed: int, name: str
+def chance_of_facts(
+    prompts: Sequence[Facts],
+    measured: Sequence[Facts],
+    names: Sequence[str],
+    groups: Sequence[int],
+    seed: int,
+    what: str,
 ) -> Interval:
-    """Right share where each group of pictures gets the prompt of a random one; None is a prompt silent on the fact.
+    """Share of pictures with every one of these facts right, where each group of pictures gets a random one's prompt.
 
-    Pictures of a group have prompts that say the same facts.
+    Prompts that say none of the facts do not count. Pictures of a group have prompts that say the same facts.
     """
     _, first, group = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
-    names: dict[str, int] = {value: number for number, value in enumerate(sorted({*seen, *filter(None, said)}))}
-    asked = np.asarray([names[value] if (value := said[place]) is not None else -1 for place in first])  # [G]
-    found = np.asarray([names[value] for value in seen])  # [N]
-    rng = np.random.default_rng(derive_seed(seed, "chance", name))
+    asked = np.empty((len(first), len(names)), dtype=np.int64)  # [G,F]
+    found = np.empty((len(measured), len(names)), dtype=np.int64)  # [N,F]
+    for column, name in enumerate(names):
+        values = {facts[name] for facts in (*prompts, *measured) if name in facts}
+        numbers = {value: number for number, value in enumerate(sorted(values))}
+        asked[:, column] = [numbers.get(prompts[place].get(name, ""), SILENT) for place in first]
+        found[:, column] = [numbers.get(facts.get(name, ""), NOT_SEEN) for facts in measured]
+    rng = np.random.default_rng(derive_seed(seed, "chance", what))
     shares = np.empty(DEALS)
     for deal in range(DEALS):
         dealt = asked[rng.permutation(len(asked))][group]
-        shares[deal] = (dealt == found).sum() / max(1, (dealt >= 0).sum())
-    low, high = np.quantile(shares, (0.025, 0.975))
-    return Interval(float(shares.mean()), float(low), float(high))
+        said = dealt != SILENT
+        right = ((dealt == found) | ~said).all(axis=1) & said.any(axis=1)
+        shares[deal] = right.sum() / max(1, said.any(axis=1).sum())
+    return _spread(shares)
 
 
 def expected_hits(scores: Array, wrong: NDArray[np.bool_], mismatched: int) -> Array:  # [N,N], [N,N] -> [N,N]
@@ -69,10 +82,13 @@ def _none_drawn(others: int, drawn: int) -> Array:  # -> [others+1]
     return np.asarray(((others - marked - steps).clip(min=0) / (others - steps)).prod(axis=1))
 
 
-def chance_of_retrieval(hits: Array, seed: int) -> Interval:
-    """R-precision where each picture gets the caption of a random one."""
-    rng = np.random.default_rng(derive_seed(seed, "chance", "r-precision"))
-    rows = np.arange(len(hits))
-    shares = np.asarray([hits[rows, rng.permutation(len(hits))].mean() for _ in range(DEALS)])
-    low, high = np.quantile(shares, (0.025, 0.975))
-    return Interval(float(shares.mean()), float(low), float(high))
+def chance_of_pairs(scores: Array, seed: int, what: str) -> Interval:  # [N,N]
+    """The mean score where each picture (row) gets the caption (column) of a random one."""
+    rng = np.random.default_rng(derive_seed(seed, "chance", what))
+    rows = np.arange(len(scores))
+    return _spread(np.asarray([scores[rows, rng.permutation(len(scores))].mean() for _ in range(DEALS)]))
+
+
+def _spread(values: Array) -> Interval:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Interval(float(values.mean()), float(low), float(high))

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from textgan.dataset import ImageShards
@@ -51,7 +52,8 @@ class Searched:
     def print(self) -> dict[str, Any]:
         """What the fingerprint says of them."""
         keys = fingerprint(self.keys)
-        return {"searched_images": len(self.keys), "searched_keys": keys, "thumbnail_px": THUMBNAIL_PX}
+        made = {"thumbnail_px": THUMBNAIL_PX, "pillow": PIL.__version__}  # which makes thumbnails and planted copies
+        return {"searched_images": len(self.keys), "searched_keys": keys, **made}
 
 
 def read_searched(dataset: str, extractor: Extractor, seed: int, count: int = SEARCHED) -> Searched:
@@ -114,8 +116,10 @@ def copies(
 
     named = {"generated images": fake, "test images": test, "planted copies": planted, "copies of quality 75": hard}
     features = [extract_cached(images, extractor, what) for what, images in named.items()]
-    by_features, found = _judged(features, places, searched.features)
-    by_pixels, found_in_pixels = _judged([pixels_of(images) for images in named.values()], places, searched.pixels)
+    by_features, found = _judged(features, places, searched.features, seed)
+    by_pixels, found_in_pixels = _judged(
+        [pixels_of(images) for images in named.values()], places, searched.pixels, seed
+    )
     closest = np.argsort(found.samples, kind="stable")[:SHOWN]
     neighbours = [searched.keys[place] for one in (found, found_in_pixels) for place in one.places[closest]]
     rows = np.concatenate([fake[closest], pictures(neighbours)])
@@ -145,16 +149,17 @@ def _judged(
     seen: Sequence[Features],  # of samples, test images, planted copies, hard ones
     places: np.ndarray,
     train: Features,
+    seed: int,
 ) -> tuple[dict[str, Any], Distances]:
     """Numbers of the samples and of the controls; and how far each sample is from its nearest."""
     fake, test, planted, hard = seen
     own = distances(fake, test, train)
-    judged = memorisation(own)
+    judged = memorisation(own, seed)
     near = wilson(round(judged.nearer_than_test * len(fake)), len(fake))
     values = {**asdict(judged), "low": near.low, "high": near.high, "flagged": judged.nearer_than_test > SUSPECTED}
     for name, copied, quality in (("planted", planted, QUALITY), ("planted_hard", hard, HARD_QUALITY)):
         control = own.with_samples(places, copied, train)
-        share = memorisation(control).nearer_than_test
+        share = control.nearer_than_test
         values[name] = {
             "share": len(places) / len(fake),
             "jpeg_quality": quality,

@@ -6,6 +6,7 @@ kept in float64, so that batches of any size give the same statistics to the las
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,16 @@ class RunningStatistics:
         mean = self.total / self.count
         covariance = (self.outer - self.count * np.outer(mean, mean)) / (self.count - 1)
         return Gaussian(mean, covariance)
+
+
+def merged(parts: Sequence[RunningStatistics]) -> RunningStatistics:
+    """Statistics of what was added to any of them."""
+    whole = RunningStatistics(len(parts[0].total))
+    for part in parts:
+        whole.count += part.count
+        whole.total += part.total
+        whole.outer += part.outer
+    return whole
 
 
 @dataclass(frozen=True, slots=True)

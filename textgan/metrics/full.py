@@ -1,81 +1,139 @@
 """fid50k_full: the Fréchet distance that papers print, against the whole train split; statistics are streamed.
 
 Only on Inception whose weights the user supplied. Images generated from train captions drawn by lot, all real train
-images. The name counts the images: with 10,000 generated ones it is fid10k_full.
+images. The name counts the images: with 10,000 generated ones it is fid10k_full. Floor: train images drawn by lot, as
+many as are generated (at most half), against the other train images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from textgan.files import fingerprint, write_bytes
-from textgan.metrics.distances import Gaussian, RunningStatistics, frechet_distance
+from textgan.metrics.distances import Gaussian, RunningStatistics, frechet_distance, merged
 from textgan.metrics.features import BATCH, CACHE, Images, extract
-from textgan.metrics.splits import manifest_of, read_captions, read_english, samples
+from textgan.metrics.splits import drawn_keys, keys_of, manifest_of, read_captions, read_english, samples
 from textgan.metrics.suite import count_name
 from textgan.metrics.supplied import InceptionExtractor
 from textgan.sampling import Prompt, Snapshot, generate, read_prompts
 from textgan.seeds import derive_seed
 
 BLOCK = 16 * BATCH
+GROUPS = 10
+"""Of the generated images: each is left out once, for the interval (a jackknife)."""
 
 
 def full_distance(
     dataset: str, snapshot: Snapshot, extractor: InceptionExtractor, count: int, seed: int
 ) -> dict[str, Any]:
-    """Name, value, and from how many images."""
-    real_count, real = _real(dataset, extractor)
+    """Name, value, interval, floor, and from how many images."""
+    part, rest = _real(dataset, extractor, count, seed)
+    real = merged([part, rest]).gaussian()
     captions = read_captions(dataset, "train")
     rng = np.random.default_rng(derive_seed(seed, "full"))
     places = rng.integers(0, len(captions), count)
     picks: Sequence[Prompt] = [captions[place] for place in places]
+    said: Sequence[Any] = picks
     if snapshot.settings.text_encoder == "minilm":
         english = read_english(dataset, "train")
-        picks = read_prompts(snapshot, [english[place] for place in places], [], ["en"] * count)
-    fake = RunningStatistics(len(real.mean))
-    for start in range(0, count, BLOCK):
-        part = picks[start : start + BLOCK]
-        seeds = [derive_seed(seed, "full", start + offset) for offset in range(len(part))]
-        fake.add(extract(generate(snapshot, part, seeds), extractor, f"generated images from {start} on"))
+        said = [english[place] for place in places]
+        picks = read_prompts(snapshot, said, [], ["en"] * count)
+    groups = [RunningStatistics(len(real.mean)) for _ in range(min(GROUPS, count // 2))]
+    for number, start in enumerate(range(0, count, _block(count, len(groups)))):
+        chosen = picks[start : start + _block(count, len(groups))]
+        seeds = [derive_seed(seed, "full", start + offset) for offset in range(len(chosen))]
+        made = extract(generate(snapshot, chosen, seeds), extractor, f"generated images from {start} on")
+        groups[number % len(groups)].add(made)
+    value, spread = jackknife(real, groups)
     return {
         "name": f"fid{count_name(count)}_full{'' if extractor.verified else '_unverified'}",
-        "value": frechet_distance(real, fake.gaussian()),
+        "value": value,
+        "low": value - 1.96 * spread,
+        "high": value + 1.96 * spread,
+        "deviation": spread,
+        "floor": frechet_distance(rest.gaussian(), part.gaussian()),
+        "floor_images": part.count,
         "generated_images": count,
-        "real_images": real_count,
+        "real_images": part.count + rest.count,
+        "prompts_sha256": fingerprint([list(one) if not isinstance(one, str) else one for one in said]),
+        "seed": seed,
         "verified": extractor.verified,
     }
 
 
-def _real(dataset: str, extractor: InceptionExtractor) -> tuple[int, Gaussian]:
-    """Statistics of all train images, kept by the hashes of their shards and of the extractor."""
+def _block(count: int, groups: int) -> int:
+    """Images at once: as many groups get some, however few there are."""
+    return max(1, min(BLOCK, count // groups))
+
+
+def jackknife(real: Gaussian, groups: Sequence[RunningStatistics]) -> tuple[float, float]:
+    """The distance of all generated images, and its deviation by leaving out each group of them once.
+
+    Fewer images raise the distance in each such part alike, so that the spread of the parts is not biased by it. That
+    of the real images is left out: there are many, and the same for every model.
+    """
+    whole = merged(groups)
+    parts = [frechet_distance(real, merged([one for one in groups if one is not left]).gaussian()) for left in groups]
+    spread = float(np.sqrt((len(parts) - 1) * np.var(parts)))
+    return frechet_distance(real, whole.gaussian()), spread
+
+
+def _real(
+    dataset: str, extractor: InceptionExtractor, count: int, seed: int
+) -> tuple[RunningStatistics, RunningStatistics]:
+    """Of all train images, in two: as many as are generated by lot (at most half), and the rest; their distance is
+    the floor. Kept by the hashes of shards and extractor."""
     shards = [shard["sha256"] for shard in manifest_of(dataset)["splits"]["train"]["shards"]]
-    file = Path(CACHE) / f"full-{fingerprint({'shards': shards, **extractor.identity, 'batch': BATCH})}.safetensors"
+    identity = {"shards": shards, **extractor.identity, "batch": BATCH, "count": count, "seed": seed}
+    file = Path(CACHE) / f"full-{fingerprint(identity)}.safetensors"
     if file.is_file():
         kept = load_file(file)
-        return int(kept["count"][0]), Gaussian(kept["mean"], kept["covariance"])
-    running: RunningStatistics | None = None
-    for block in _blocks(dataset):
+        return statistics_from(kept, "part"), statistics_from(kept, "rest")
+    keys = keys_of(dataset, "train")
+    drawn = set(drawn_keys(keys, min(count, len(keys) // 2), derive_seed(seed, "full", "floor")))
+    both: list[RunningStatistics] = []
+    for block, inside in _blocks(dataset, drawn):
         features = extract(block, extractor, "train images")
-        running = running or RunningStatistics(features.shape[1])
-        running.add(features)
-    assert running is not None, "an empty split is refused while it is read"
-    found = running.gaussian()
-    count = np.asarray([running.count])
-    write_bytes(file, save({"mean": found.mean, "covariance": found.covariance, "count": count}))
-    return running.count, found
+        both = both or [RunningStatistics(features.shape[1]) for _ in range(2)]
+        for running, rows in zip(both, (inside, ~inside), strict=True):
+            running.add(features[rows])
+    part, rest = both
+    write_bytes(file, save({**statistics_as(part, "part"), **statistics_as(rest, "rest")}))
+    return part, rest
 
 
-def _blocks(dataset: str) -> Iterator[Images]:
+def statistics_as(running: RunningStatistics, name: str) -> dict[str, Any]:
+    """For a file."""
+    return {
+        f"{name}.count": np.asarray([running.count]),
+        f"{name}.total": running.total,
+        f"{name}.outer": running.outer,
+    }
+
+
+def statistics_from(kept: dict[str, Any], name: str) -> RunningStatistics:
+    """The same from a file."""
+    running = RunningStatistics(len(kept[f"{name}.total"]))
+    running.count = int(kept[f"{name}.count"][0])
+    running.total, running.outer = kept[f"{name}.total"], kept[f"{name}.outer"]
+    return running
+
+
+def _blocks(dataset: str, drawn: Collection[str]) -> Iterator[tuple[Images, NDArray[np.bool_]]]:
+    """Train images, and which of them were drawn."""
     rows: list[Images] = []
-    for picture, _ in samples(dataset, "train", None, 0):
+    inside: list[bool] = []
+    for picture, row in samples(dataset, "train", None, 0):
         rows.append(np.asarray(picture, dtype=np.uint8))
+        inside.append(row.sample_key in drawn)
         if len(rows) == BLOCK:
-            yield np.stack(rows)
-            rows = []
+            yield np.stack(rows), np.asarray(inside)
+            rows, inside = [], []
     if rows:
-        yield np.stack(rows)
+        yield np.stack(rows), np.asarray(inside)

@@ -47,15 +47,18 @@ def mean_interval(values: NDArray[Any], seed: int, name: str, resamples: int = 1
 def share_of_units(right: Sequence[int], total: Sequence[int], seed: int, name: str, resamples: int = 1000) -> Interval:
     """A share of pictures that come in independent units: `right[u]` of `total[u]`, whole units drawn again.
 
-    Units of one picture each have Wilson's interval. So have units that are all right, or all wrong: drawn again, they
-    would claim to be sure; the interval is then that of so many units.
+    Units of one picture each have Wilson's interval. So have units that are all right, or all wrong, or right in equal
+    parts: drawn again, they would claim to be sure; the interval is then that of so many units. Of a single unit
+    nothing can be said.
     """
     rights, totals = np.asarray(right, dtype=np.float64), np.asarray(total, dtype=np.float64)
     share = float(rights.sum() / max(totals.sum(), 1.0))
     if len(totals) == 0 or (totals == 1).all():
         return wilson(int(rights.sum()), len(totals))
-    if share in (0.0, 1.0):
-        own = wilson(int(share) * len(totals), len(totals))
+    if len(totals) == 1:
+        return Interval(share, 0.0, 1.0)
+    if len(np.unique(rights[totals > 0] / totals[totals > 0])) == 1:
+        own = wilson(round(share * len(totals)), len(totals))
         return Interval(share, own.low, own.high)
     rng = np.random.default_rng(derive_seed(seed, "bootstrap", name))
     picks = rng.integers(0, len(totals), size=(resamples, len(totals)))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
-from textgan.files import sha256_file
+from textgan.errors import UserError
 from textgan.metrics import beyond
 from textgan.metrics.agreement import agreement, all_right
+from textgan.metrics.chance import chance_of_pairs
 from textgan.metrics.features import Images
 from textgan.metrics.intervals import mean_interval
 from textgan.metrics.kernel import MIN_IMAGES
-from textgan.metrics.matcher import MatcherBackbone, image_vectors, load_matcher, text_vectors
+from textgan.metrics.matcher import Matcher, MatcherBackbone, image_vectors, load_matcher, text_vectors
 from textgan.metrics.measuring import Measurer
 from textgan.metrics.prompts import Prompts, units
 from textgan.metrics.retrieval import mismatches, r_precision, why_not
@@ -25,6 +28,7 @@ from textgan.metrics.suite import count_name
 from textgan.metrics.supplied import ClipExtractor, clip_scores
 from textgan.params import DatasetParams
 from textgan.seeds import derive_seed
+from textgan.text import Vocabulary
 
 Metrics = dict[str, float | None]
 REAL_MEASURED = 300
@@ -63,6 +67,10 @@ def agreement_numbers(
     wanted = [_only(facts, said) for facts in asked.facts]
     apart = units(asked, protocol)
     facts = agreement(wanted, measured, seed, asked.seeds, apart)
+    if not facts:
+        metrics[f"agreement_colour_{suffix}"] = None
+        reason = f"Of {len(real)} real images {measurer.name} reads no fact that a prompt says."
+        return None, {f"agreement_*_{suffix}": reason}
     beyond.worst(asked, wanted, measured, pictures, sheets)
     given = test.said()
     truth = agreement([_only(given[place], said) for place in places], real, seed)
@@ -71,11 +79,12 @@ def agreement_numbers(
         of = [place for place, other in enumerate(asked.languages) if other == language]
         groups = [asked.seeds[p] for p in of], [apart[p] for p in of]
         own = agreement([wanted[p] for p in of], [measured[p] for p in of], seed, *groups)
-        by_language[language] = {fact.name: asdict(fact.matched) for fact in own}
+        by_language[language] = {fact.name: {**asdict(fact.matched), "chance": asdict(fact.chance)} for fact in own}
         for fact in own:
             metrics[f"agreement_{language}_{fact.name}_{count_name(len(of))}_{protocol}"] = fact.matched.value
-    together = all_right(wanted, measured, MAIN_FACTS, seed, apart)
-    metrics[f"agreement_all_{suffix}"] = together.value
+    together = all_right(wanted, measured, MAIN_FACTS, seed, asked.seeds, apart)
+    metrics[f"agreement_all_{suffix}"] = together.value if together.count else None
+    metrics[f"agreement_all_{suffix}_shuffled"] = together.shuffled if together.count else None
     for fact in facts:
         metrics[f"agreement_{fact.name}_{suffix}"] = fact.matched.value
         metrics[f"agreement_{fact.name}_{suffix}_shuffled"] = fact.shuffled.value
@@ -89,13 +98,25 @@ def agreement_numbers(
         "main_all_right": asdict(together),
         "units": len(set(apart)),
         "real": {fact.name: {**asdict(fact.matched), "count": fact.count} for fact in truth},
+        "measured": sorted(said),
         "never_measured": sorted({name for facts in asked.facts for name in facts} - said),
         "by_language": by_language,
     }, {}
 
 
+def scorer_of(directory: Path, vocabulary: Vocabulary) -> Matcher:
+    """The matcher. Raises UserError where it is not here, damaged, or reads other words than these pairs."""
+    try:
+        scorer = load_matcher(directory)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{directory / 'matcher.safetensors'}: no matcher: {str(error).splitlines()[0]}") from None
+    if scorer.spec.vocabulary_sha256 != vocabulary.sha256:
+        raise UserError(f"{directory}: its vocabulary is not that of the pairs; run the stage matcher again")
+    return scorer
+
+
 def retrieval_numbers(
-    directory: Path,
+    matcher: Matcher,
     backbone: MatcherBackbone,
     test: Split,
     fake: Images,
@@ -110,7 +131,6 @@ def retrieval_numbers(
     if reason is not None:
         metrics[name] = metrics[f"{name}_shuffled"] = None
         return None, {name: reason}
-    matcher = load_matcher(directory)
     texts = text_vectors(matcher, prompts.token_ids)
     fakes = image_vectors(matcher, backbone, fake, "generated images")
     reals = image_vectors(matcher, backbone, test.images, "test images")
@@ -124,7 +144,7 @@ def retrieval_numbers(
     metrics[f"{name}_shuffled"] = results["shuffled"].value
     return {
         "name": name,
-        "matcher_sha256": sha256_file(directory / "matcher.safetensors"),
+        "mismatches_sha256": hashlib.sha256(np.packbits(wrong).tobytes()).hexdigest(),
         **{key: asdict(value) for key, value in results.items()},
     }, {}
 
@@ -132,21 +152,24 @@ def retrieval_numbers(
 def clip_numbers(
     clip: ClipExtractor, test: Split, fake: Images, prompts: Prompts, seed: int, metrics: Metrics
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """CLIP score of the English prompts, between that of real pairs and that of shuffled ones."""
+    """CLIP score of the English prompts, between that of real pairs and that of shuffled ones, beside chance."""
     places = [place for place, language in enumerate(prompts.languages) if language == "en"]
     if len(places) < MIN_IMAGES:
         return None, {"clip_score": f"CLIP reads English; {len(places)} prompts are, {MIN_IMAGES} are needed."}
     name = f"clip_score{count_name(len(places))}_test"
-    texts = [prompts.texts[place] for place in places]
+    vectors = clip.texts([prompts.texts[place] for place in places])
+    scores = {
+        key: clip_scores(clip, images[places], vectors, f"{key} images of English captions")
+        for key, images in (("generated", fake), ("real", test.images))
+    }  # [N,N]: picture, caption
     other = np.random.default_rng(derive_seed(seed, "shuffle", "clip")).permutation(len(places))
+    rows = np.arange(len(places))
     pairs = {
-        "generated": (fake[places], texts),
-        "real": (test.images[places], texts),
-        "shuffled": (fake[places], [texts[place] for place in other]),
+        "generated": scores["generated"][rows, rows],
+        "real": scores["real"][rows, rows],
+        "shuffled": scores["generated"][rows, other],
     }
-    found = {
-        key: asdict(mean_interval(clip_scores(clip, images, said, f"{key} pairs"), seed, "clip"))
-        for key, (images, said) in pairs.items()
-    }
+    found = {key: asdict(mean_interval(values, seed, "clip")) for key, values in pairs.items()}
     metrics[name], metrics[f"{name}_shuffled"] = found["generated"]["value"], found["shuffled"]["value"]
-    return {"name": name, "pictures": len(places), **found}, {}
+    chance = asdict(chance_of_pairs(scores["generated"], seed, "clip"))
+    return {"name": name, "pictures": len(places), "chance": chance, **found}, {}

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from textgan.metrics.features import Features
 from textgan.metrics.manifold import squared_distances
+from textgan.seeds import derive_seed
 
+RESAMPLES = 500
 BLOCK = 1000
 """Queries at once: of 20,000 references their distances take 160 MB."""
 
@@ -35,6 +37,11 @@ class Distances:
         """99 % of the test images are farther from training than this."""
         return float(np.quantile(self.reals, 0.01))
 
+    @property
+    def nearer_than_test(self) -> float:
+        """Share of the samples nearer than that."""
+        return float(np.mean(self.samples < self.threshold))
+
     def with_samples(self, rows: NDArray[np.int64], others: Features, train: Features) -> Distances:
         """The same where other pictures have taken the place of some samples."""
         samples, places = self.samples.copy(), self.places.copy()
@@ -48,6 +55,9 @@ class Memorisation:
 
     ratio: float
     """Median distance of samples over median distance of test images."""
+    ratio_low: float
+    ratio_high: float
+    """95 %: samples and test images drawn again."""
     nearer_than_test: float
     """Share of samples nearer to a training image than 99 % of test images are; 0.01 where nothing is copied."""
     train_images: int
@@ -59,11 +69,18 @@ def distances(fake: Features, test: Features, train: Features) -> Distances:
     return Distances(samples, places, nearest(test, train)[0], len(train))
 
 
-def memorisation(found: Distances) -> Memorisation:
+def memorisation(found: Distances, seed: int) -> Memorisation:
     """The numbers."""
+    rng = np.random.default_rng(derive_seed(seed, "bootstrap", "copies"))
+    samples, reals = (
+        np.median(one[rng.integers(0, len(one), (RESAMPLES, len(one)))], axis=1) for one in (found.samples, found.reals)
+    )
+    low, high = np.quantile(samples / reals.clip(min=1e-12), (0.025, 0.975))
     return Memorisation(
         ratio=float(np.median(found.samples) / max(float(np.median(found.reals)), 1e-12)),
-        nearer_than_test=float(np.mean(found.samples < found.threshold)),
+        ratio_low=float(low),
+        ratio_high=float(high),
+        nearer_than_test=found.nearer_than_test,
         train_images=found.train_images,
     )
 

@@ -91,6 +91,19 @@ def units(prompts: Prompts, protocol: str) -> list[int]:
     ]
 
 
+def by_lot(prompts: Prompts, first: Sequence[int], count: int, saying: str | None = None) -> list[int]:
+    """Places of `count` prompts, no two of one z: the `first`, then others by lot (in their order all are of one kind).
+
+    `saying`: of those alone that say this fact.
+    """
+    chosen: dict[int, int] = {}
+    lots = [derive_seed(z, "apart", language) for z, language in zip(prompts.seeds, prompts.languages, strict=True)]
+    for place in (*first, *sorted(range(len(prompts)), key=lots.__getitem__)):
+        if (saying is None or saying in prompts.facts[place]) and len(chosen) < count:
+            chosen.setdefault(prompts.seeds[place], place)
+    return list(chosen.values())
+
+
 def _aligned(rows: Sequence[tuple[str, str, dict[str, str], list[int], int]]) -> Prompts:
     if not rows:
         raise UserError("evaluate: no prompts; the captions have none of the languages in pairs.languages")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from textgan.errors import UserError
 from textgan.metrics.agreement import Facts
-from textgan.metrics.chance import chance_of_retrieval, expected_hits
+from textgan.metrics.chance import chance_of_pairs, expected_hits
 from textgan.metrics.intervals import Interval, mean_interval
 from textgan.seeds import derive_seed
 from textgan.text import words
@@ -103,5 +103,5 @@ def r_precision(
         distinct=distinct,
         fact_sets=fact_sets,
         masked=float((~wrong).sum(axis=1).mean() - 1),
-        chance=chance_of_retrieval(expected_hits(scores, wrong, MISMATCHED), seed),
+        chance=chance_of_pairs(expected_hits(scores, wrong, MISMATCHED), seed, "r-precision"),
     )

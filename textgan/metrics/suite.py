@@ -66,7 +66,7 @@ def image_numbers(references: References, fake: Images, extractor: Extractor, se
     generated = extract_cached(fake, extractor, "generated images")
     ceilings = {
         "blurred": _all(test, blurred, seed),
-        "collapsed": _all(test, train[_few(len(train))], seed),
+        "collapsed": _all(test, train[few(len(train))], seed),
     }
     other = _other_kind(references, test, train)
     if other is not None:
@@ -94,7 +94,7 @@ def image_numbers(references: References, fake: Images, extractor: Extractor, se
     return numbers
 
 
-def _few(count: int) -> NDArray[np.int64]:
+def few(count: int) -> NDArray[np.int64]:
     """The same few places again and again, from all over: the first images of a split are of one kind."""
     return np.linspace(0, count - 1, COLLAPSED_TO).astype(np.int64)[np.arange(count) % COLLAPSED_TO]
 

@@ -13,7 +13,7 @@ def summary(result: dict[str, Any]) -> list[str]:
     lines += _agreement(result["agreement"]) + _retrieval(result["retrieval"])
     copied = result["memorisation"]
     lines += [_copies("Lite2", copied), _copies(f"pixels {copied['pixels']['side_px']}", copied["pixels"])]
-    lines += _apart(result["apart"])
+    lines += _apart(result["apart"]) + _of_z(result["diversity"], result["interpolation"])
     return lines + [f"{name}: not computed. {reason}" for name, reason in result["not_computed"].items()]
 
 
@@ -34,7 +34,9 @@ def _agreement(agreed: dict[str, Any] | None) -> list[str]:
             f" chance {_span(fact['chance'])}, shuffled prompts {fact['shuffled']['value']:.1%} ({control})"
         )
     both = agreed["main_all_right"]
-    return [*lines, f"agreement, {' and '.join(agreed['main_facts'])} all right: {both['value']:.1%} {_span(both)}"]
+    control = f"chance {_span(both['chance'])}, shuffled prompts {both['shuffled']:.1%}"
+    together = f"{' and '.join(agreed['main_facts'])} all right: {both['value']:.1%} {_span(both)} of {both['count']}"
+    return [*lines, f"agreement, {together}; {control}"]
 
 
 def _retrieval(found: dict[str, Any] | None) -> list[str]:
@@ -67,6 +69,21 @@ def _apart(apart: dict[str, Any] | None) -> list[str]:
         lines.append(
             f"the same z, another colour word: {name.replace('_', ' ')} {own['value']:.1%} {_span(own)}, chance"
             f" {_span(chance)}, {apart['pictures']} pictures"  # type: ignore[index]
+        )
+    return lines
+
+
+def _of_z(spread: dict[str, Any] | None, walked: dict[str, Any]) -> list[str]:
+    lines = []
+    if spread:
+        value = f"{spread['value']:.3g} {_span(spread, '.3g')} of that of real images, {spread['prompts']} prompts"
+        lines.append(f"spread of one prompt's samples: {value}")
+    uneven, ends = walked["unevenness"], walked["ends_apart"]
+    if uneven:
+        lines.append(
+            f"between two z: largest step {uneven['value']:.3g} {_span(uneven, '.3g')} times the mean one (1: even,"
+            f" {walked['steps']}: one jump); the ends lie {ends['value']:.3g} {_span(ends, '.3g')} times as far apart"
+            f" as real images; {walked['still']} of {walked['walks']} walks do not move"
         )
     return lines
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textgan.errors import UserError
-from textgan.files import sha256_file
+from textgan.files import fingerprint, sha256_file
 from textgan.metrics.distances import frechet_distance, gaussian_of
 from textgan.metrics.features import BATCH, Extractor, Features, Images, extract_cached, to_unit
 from textgan.metrics.inception import INPUT_PX, load_inception
@@ -208,16 +208,22 @@ class ClipExtractor:
         return np.concatenate(rows)
 
 
-def clip_scores(clip: ClipExtractor, images: Images, texts: Sequence[str], what: str) -> NDArray[np.float64]:
-    """100 max(cosine, 0) of each image and its text (Hessel et al. 2021, without their weight of 2.5): [N]."""
-    cosines = (extract_cached(images, clip, what).astype(np.float64) * clip.texts(texts)).sum(axis=1)
-    return 100 * cosines.clip(min=0)
+def clip_scores(
+    clip: ClipExtractor, images: Images, texts: Features, what: str
+) -> NDArray[np.float64]:  # [N,H,W,3], [M,D] of `ClipExtractor.texts` -> [N,M]
+    """100 max(cosine, 0) of each image and each text (Hessel et al. 2021, without their weight of 2.5)."""
+    return 100 * (extract_cached(images, clip, what).astype(np.float64) @ texts.T.astype(np.float64)).clip(min=0)
 
 
 def _identity(name: str, weights: WeightsParams, px: int) -> dict[str, str | int]:
+    """Beside the weights what else decides a number: the files that say how they are used, and who reads them."""
+    directory = weights_file(weights).parent
+    files = {file.name: sha256_file(file) for file in sorted(directory.iterdir()) if file.suffix in (".json", ".txt")}
     return {
         "extractor": name,
         "weights_sha256": weights.sha256,
+        "files": fingerprint(files),
+        "transformers": str(_transformers(name).__version__),
         "input_px": px,
         "resize": "torch bicubic antialias float32",
     }

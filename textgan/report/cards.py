@@ -41,10 +41,11 @@ def cards(value: dict[str, Any]) -> list[Card]:
     for number in value["numbers"]:
         if number["what"] == "kid":
             found.append(_distance(number))
-    if value.get("diversity") is not None:
+    spread = value.get("diversity")
+    if spread:
         beside = f"0: z changes nothing; drawn pictures of one caption: {significant(OF_ONE_CAPTION)}"
         what = "spread of one prompt's samples, that of real images being 1"
-        found.append(Card(significant(value["diversity"]), what, beside, value["diversity"] < VARIES))
+        found.append(Card(significant(spread["value"]), what, beside, spread["low"] < VARIES))
     return found
 
 

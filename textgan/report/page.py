@@ -106,14 +106,9 @@ def number_groups(numbers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def kinds(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """KID of each kind alone, with its own ceilings or else those of all kinds together."""
-    pooled = next((one for one in value["numbers"] if (one["what"], one["extractor"]) == ("kid", "lite2")), None)
-    rows = []
-    for kind, entry in (value.get("by_kind") or {}).items():
-        number = of_kind(entry, pooled)
-        judged = {} if number is None else {"ceilings": number["ceilings"], "standings": standings(number)}
-        rows.append({**entry, "kind": kind, "own": "ceilings" in entry, **judged})
-    return rows
+    """KID of each kind alone, with where it lies from its ruins."""
+    alone = (value.get("by_kind") or {}).items()
+    return [{**entry, "kind": kind, "standings": standings(of_kind(entry))} for kind, entry in alone]
 
 
 def what_captions_say(result: Results) -> list[dict[str, Any]]:
@@ -125,7 +120,9 @@ def what_captions_say(result: Results) -> list[dict[str, Any]]:
         if entry.get("precision") is not None:
             truth = f"right in {percent(entry['precision'])} of those looked at"
         elif name in pixels:
-            truth = f"given; the pixels agree in {pixels[name]['right']} of {pixels[name]['said']}"
+            seen = pixels[name]
+            bounds = {"low": seen["precision_low"], "high": seen["precision_high"]}
+            truth = f"given; the pixels agree in {seen['right']} of {seen['said']} ({span(bounds)})"
         else:
             truth = "given" if record["captioner"].startswith("annotations") else "not known"
         rows.append({"name": name, "said": entry["said"], "coverage": entry["coverage"], "truth": truth})

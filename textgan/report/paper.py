@@ -12,7 +12,7 @@ from typing import Any
 
 from textgan.params import DatasetParams, Params
 from textgan.report.figures import write_figures
-from textgan.report.latex import NOTHING, booktabs, code, local
+from textgan.report.latex import NOTHING, booktabs, code, interval, local, share
 from textgan.report.paper_results import results_tables
 from textgan.report.paper_words import VALUES, WORDS, escape, word
 from textgan.report.results import Results
@@ -26,6 +26,7 @@ def write_paper(results: Sequence[Results], params: Params, out: Path) -> None:
                 "method": [settings_table(params.datasets[result.name], language)],
                 "experiments": [
                     data_table(result, language),
+                    captions_table(result, language),
                     protocol_table(result, language),
                     names_table(result, language),
                 ],
@@ -59,6 +60,31 @@ def data_table(result: Results, language: str) -> str:
     rejected = sum(images["rejected"].values())
     rows.append([words["rejected"], str(rejected), "", "", ""])
     return booktabs(head, rows, "lrrrr")
+
+
+def captions_table(result: Results, language: str) -> str:
+    """What captions say: of how many images, and how far a look at the pixels bears it out."""
+    record = result.captions
+    if not record:
+        return "% not computed\n"
+    pixels = (record.get("pixels") or {}).get("facts") or {}
+    rows = []
+    for name, entry in record["facts"].items():
+        seen = pixels.get(name)
+        bounds = {"low": seen["precision_low"], "high": seen["precision_high"]} if seen else {}
+        right = seen["precision"] if seen else entry.get("precision")
+        rows.append(
+            [
+                word(name, language),
+                str(entry["said"]),
+                share(entry["coverage"], language),
+                NOTHING if right is None else share(right, language),
+                interval(bounds, language, share) if bounds else NOTHING,
+                str(seen["said"]) if seen else NOTHING,
+            ]
+        )
+    head = [word(key, language) for key in ("fact", "images", "said_of", "borne_out", "interval", "n")]
+    return booktabs(head, rows, "lrrrrr")
 
 
 def protocol_table(result: Results, language: str) -> str:

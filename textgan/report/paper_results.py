@@ -7,7 +7,7 @@ from typing import Any
 
 from textgan.report.ceilings import CEILINGS
 from textgan.report.claims import separated
-from textgan.report.latex import NOTHING, booktabs, interval, local, share
+from textgan.report.latex import NOTHING, booktabs, code, interval, local, share
 from textgan.report.paper_words import word
 from textgan.report.results import Results
 
@@ -25,6 +25,7 @@ def results_tables(result: Results, language: str) -> list[str]:
         retrieval_table(value, language),
         latent_table(value, language),
         copies_table(value, language),
+        supplied_table(value, language),
     ]
 
 
@@ -55,12 +56,20 @@ def kinds_table(value: dict[str, Any], language: str) -> str:
     if not kinds:
         return NOT_COMPUTED
     rows = [
-        [word(kind, language), local(one["kid"], language), interval(one, language), local(one["floor"], language)]
-        + [str(one["images"])]
+        [
+            word(kind, language),
+            local(one["kid"], language),
+            local(one["deviation"], language),
+            interval(one, language),
+            local(one["floor"], language),
+            *(_number(one["ceilings"].get(name), language) for name in CEILINGS),
+            str(one["images"]),
+        ]
         for kind, one in kinds.items()
     ]
-    head = [word("kind", language), f"KID ({word('lite2', language)})", *_head(language, "interval", "floor", "images")]
-    return booktabs(head, rows, "lrrrr")
+    head = [word("kind", language), f"KID ({word('lite2', language)})"]
+    head += _head(language, "deviation", "interval", "floor", *CEILINGS, "images")
+    return booktabs(head, rows, "l" + "r" * (len(head) - 1))
 
 
 def agreement_table(value: dict[str, Any], language: str) -> str:
@@ -83,7 +92,8 @@ def agreement_table(value: dict[str, Any], language: str) -> str:
     ]
     everything = agreed["main_all_right"]
     own = [word("all_right", language), share(everything["value"], language), interval(everything, language, share)]
-    rows.append([*own, NOTHING, NOTHING, NOTHING, NOTHING, str(agreed["pictures"])])
+    control = [share(everything["shuffled"], language), interval(everything["chance"], language, share)]
+    rows.append([*own, *control, NOTHING, NOTHING, str(everything["count"])])
     head = _head(language, "fact", "right", "interval", "shuffled", "chance", "base", "real", "n")
     return booktabs(head, rows, "lrrrrrrr")
 
@@ -99,11 +109,12 @@ def language_table(value: dict[str, Any], language: str) -> str:
             word(name, language),
             share(right["value"], language),
             interval(right, language, share),
+            interval(right["chance"], language, share),
         ]
         for tongue, facts in spoken.items()
         for name, right in facts.items()
     ]
-    return booktabs(_head(language, "language", "fact", "right", "interval"), rows, "llrr")
+    return booktabs(_head(language, "language", "fact", "right", "interval", "chance"), rows, "llrrr")
 
 
 def retrieval_table(value: dict[str, Any], language: str) -> str:
@@ -131,17 +142,18 @@ def latent_table(value: dict[str, Any], language: str) -> str:
 
 
 def _latent_rows(value: dict[str, Any], language: str) -> Iterator[list[str]]:
-    for name in ("diversity", "unevenness"):
-        if value.get(name) is not None:
-            steps = value["sheets"]["interpolation"]["columns"] - 1 if "interpolation" in value["sheets"] else 1
-            reference = word(f"{name}_is", language).format(steps=steps)
-            yield [word(name, language), local(value[name], language), NOTHING, reference]
+    walked = value["interpolation"]
+    measured = {"diversity": value["diversity"], **{name: walked[name] for name in ("unevenness", "ends_apart")}}
+    for name, one in measured.items():
+        if one:
+            reference = word(f"{name}_is", language).format(steps=walked["steps"])
+            yield [word(name, language), local(one["value"], language), interval(one, language), reference]
     apart = value.get("apart")
     for name, row in (separated(apart) if apart else {}).items():
-        measured = interval(row, language, share) if apart and apart.get("intervals") else NOTHING
+        spread = interval(row, language, share) if apart and apart.get("intervals") else NOTHING
         chance = row["chance"]
         reference = f"{word('chance', language)}: {interval(chance, language, share)}" if chance else NOTHING
-        yield [word(name.replace(" ", "_"), language), share(row["value"], language), measured, reference]
+        yield [word(name.replace(" ", "_"), language), share(row["value"], language), spread, reference]
 
 
 def copies_table(value: dict[str, Any], language: str) -> str:
@@ -157,6 +169,7 @@ def copies_table(value: dict[str, Any], language: str) -> str:
                 [
                     word(name, language),
                     local(one["ratio"], language),
+                    f"[{local(one['ratio_low'], language)}; {local(one['ratio_high'], language)}]",
                     share(one["nearer_than_test"], language),
                     interval(one, language, share) if "low" in one else NOTHING,
                     share(0.01, language),
@@ -164,8 +177,26 @@ def copies_table(value: dict[str, Any], language: str) -> str:
                     str(one["train_images"]),
                 ]
             )
-    head = _head(language, "searched", "ratio", "nearer", "interval", "luck", "planted", "train_images")
-    return booktabs(head, rows, "lrrrrrr")
+    head = _head(language, "searched", "ratio", "interval", "nearer", "interval", "luck", "planted", "train_images")
+    return booktabs(head, rows, "lrrrrrrr")
+
+
+def supplied_table(value: dict[str, Any], language: str) -> str:
+    """What only weights of the user's give: FID of all images with its floor, CLIP score with chance."""
+    rows = []
+    full, clip = value.get("full"), value.get("clip")
+    if full:
+        own = [code(full["name"]), local(full["value"], language), interval(full, language)]
+        rows.append([*own, f"{word('floor', language)}: {local(full['floor'], language)}"])
+    if clip:
+        chance = f"{word('chance', language)}: {interval(clip['chance'], language)}"
+        for key, label in (("real", "real"), ("generated", "generated_pairs"), ("shuffled", "shuffled_pairs")):
+            one = clip[key]
+            name = f"CLIP ({word(label, language)})"
+            rows.append(
+                [name, local(one["value"], language), interval(one, language), chance if key != "real" else NOTHING]
+            )
+    return booktabs(_head(language, "metric", "value", "interval", "reference"), rows, "lrrl") if rows else NOT_COMPUTED
 
 
 def _number(value: float | None, language: str) -> str:
