@@ -17,10 +17,11 @@ from tests.tiny_weights import PART, shapes, tiny_state
 from textgan import params as parameters
 from textgan.errors import UserError
 from textgan.files import sha256_file
-from textgan.metrics import full, supplied
+from textgan.metrics import full, listening, supplied
 from textgan.metrics.distances import RunningStatistics, frechet_distance, gaussian_of, merged
 from textgan.metrics.features import extract
 from textgan.metrics.inception import CONVOLUTIONS, load_inception, resize_like_tensorflow
+from textgan.metrics.prompts import Prompts
 from textgan.params import WeightsParams
 from textgan.verify_extractor import verify_extractor
 
@@ -205,3 +206,20 @@ def test_params_name_weights_and_know_their_names():
     with pytest.raises(UserError, match="weights is 'vgg'; it must be one of clip, dinov2, inception"):
         weights = {"vgg": {"path": "x", "sha256": "0" * 64}}
         parameters.from_mapping(parameters.EvaluateParams, {**value, "weights": weights}, "params.yaml", "evaluate")
+
+
+def test_clip_score_stands_between_real_shuffled_and_chance(monkeypatch):
+    """Pictures whose vectors are those of their captions score 100, dealt out they do not."""
+    vectors = np.eye(40, dtype=np.float32)
+    clip: Any = SimpleNamespace(texts=lambda texts: vectors[[int(text) for text in texts]])
+    monkeypatch.setattr(listening, "clip_scores", lambda clip, images, texts, what: 100.0 * images @ texts.T)
+    test: Any = SimpleNamespace(images=vectors)
+    said = [str(place) for place in range(40)]
+    prompts = Prompts(said, ["en"] * 40, [{}] * 40, [[]] * 40, list(range(40)))
+    metrics: listening.Metrics = {}
+    found, reasons = listening.clip_numbers(clip, test, vectors, prompts, 0, metrics)
+    assert found is not None and not reasons
+    assert found["generated"]["value"] == found["real"]["value"] == 100 > found["chance"]["high"]
+    assert found["shuffled"]["value"] <= found["chance"]["high"]
+    assert found["chance"]["value"] == pytest.approx(2.5, abs=1)
+    assert metrics["clip_score40_test"] == 100 and "clip_score40_test_shuffled" in metrics
