@@ -26,6 +26,7 @@ import webdataset
 from build_shards import stand_in
 
 from pipeline import images
+from textgan.batch_memory import BatchMemory
 from textgan.dataset import ImageShards, batches, decode_into
 
 BATCH = 64
@@ -54,7 +55,7 @@ def theirs(directory: Path, workers: int) -> Iterable[np.ndarray]:
 def decoded(directory: Path, workers: int) -> Iterable[np.ndarray]:
     """No loader: every image decoded where the last one was."""
     shards = ImageShards(directory, "train")
-    pixels = np.empty((1, shards.height, shards.width, 3), np.uint8)
+    pixels = BatchMemory(1, shards.height, shards.width).take(1)
     for index in range(len(shards)):
         decode_into(pixels[0], shards.encoded(index))
         yield pixels
