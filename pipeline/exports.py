@@ -26,7 +26,11 @@ _META = struct.Struct("<II QQ 48s 48s QQ")
 """lmdb.h / mdb.c `MDB_meta`: magic, version, address, map size, two databases, last page, transaction."""
 _META_OFFSET = 16
 """`MDB_meta` stands behind the page header."""
-IMAGE_SUFFIXES = frozenset({".webp", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".webp", ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".avif", ".heic", ".heif", ".jp2", ".jxl"}
+)
+"""Names of images in a tree. Those of the second line are not read: they are entries all the same, and rejected."""
 
 
 class Export(Protocol):

@@ -117,3 +117,12 @@ def test_a_data_file_alone_and_an_image_tree_are_exports(place):
     (tree / "k3.jpg").unlink()
     exports.link_all()
     assert (linked / "car/data.mdb").read_bytes() == bytes_before
+
+
+def test_an_image_of_a_tree_that_is_not_read_is_an_entry_all_the_same(place):
+    """Ingest then rejects it by reason: images of unusual formats are not lost silently; other files are no images."""
+    tree = place / "tree"
+    tree.mkdir()
+    for name in ("a.JFIF", "b.avif", "c.heic", "d.webp", "README.txt", ".hidden"):
+        (tree / name).write_bytes(b"bytes")
+    assert sorted(open_export(tree).files) == [b"a", b"b", b"c", b"d"]
