@@ -29,6 +29,7 @@ import lmdb
 import numpy as np
 import webdataset
 from PIL import Image
+from stand_in import stand_in
 
 from pipeline import imaging
 from pipeline.exports import open_export
@@ -169,20 +170,6 @@ def enlarged(source: Path, out: Path, count: int) -> Path:
             buffer = io.BytesIO()
             image.save(buffer, "JPEG", quality=90)
             transaction.put(key, buffer.getvalue())
-    return out
-
-
-def stand_in(out: Path, count: int) -> Path:
-    """Gradients with noise, where no photos are at hand."""
-    random = np.random.default_rng(0)
-    out.mkdir()
-    with lmdb.open(str(out), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
-        for idx in range(count):
-            waves = np.add.outer(np.sin(np.linspace(0, 9, 256)), np.sin(np.linspace(idx, 9, 340)))[..., None]
-            pixels = np.clip(128 + 50 * waves + random.normal(0, 9, (256, 340, 3)), 0, 255).astype(np.uint8)
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "WEBP" if "cat" in out.name else "JPEG", quality=75)
-            transaction.put(f"{idx:040x}".encode(), buffer.getvalue())
     return out
 
 

@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import simplejpeg
 import webdataset
-from build_shards import stand_in
+from stand_in import stand_in
 
 from pipeline import images
 from textgan.batch_memory import BatchMemory
