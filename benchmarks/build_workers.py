@@ -24,8 +24,6 @@ from pipeline import build, ingest
 from textgan.params import ImagesParams, IngestParams
 
 BAR = 1.8
-SHARD_MB = 1
-"""Some forty shards a worker, so that the last one leaves the other idle as little as in a build of millions."""
 INGEST = IngestParams(seed=0, select=0.05, test=0.15, max_pixels=100_000_000)
 CASES = (("cat", 256, 256), ("car", 512, 384))
 
@@ -49,7 +47,7 @@ def measure(name: str, export: Path, size: tuple[int, int], count: int, rounds: 
             small="upscale",
             format="jpg",
             quality=95,
-            shard_mb=SHARD_MB,
+            shard_mb=4,
             max_images=None,
             duplicates="keep",
         )
