@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from flows import environment, tolerances
 from flows.commit import dvc_hash
+from flows.history import git
 from textgan import params
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, sha256_file, write_bytes, write_json
@@ -97,14 +98,10 @@ def sources(dataset: str) -> str:
 
 def where_and_when() -> dict[str, str]:
     """The commit, with `-dirty` where its code or parameters are not the tree's, and what here may change a float."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
     dirty = "-dirty" if git("status", "--porcelain", "--", "textgan", str(params.PARAMS_FILE)) else ""
     here = environment.present()
     kept = {key: here[key] for key in ("cpu", "cores", "instructions", "torch")}
-    return {"commit": git("rev-parse", "--short=12", "HEAD") + dirty, **kept}
+    return {"commit": git("rev-parse", "--short=12", "HEAD").strip() + dirty, **kept}
 
 
 def keep(out: Path, preset: str, dataset: str, table: str, part: dict[str, Any]) -> None:

@@ -79,9 +79,9 @@ def _why_not(what: str, locks: list[dict[str, StageRecord]], listings: Listings)
     if within := sorted(path for path in unlisted if is_within(what, path)):
         return f"it may be in {within[0]}, whose listing is {lacking}; `textgan storage pull` brings it"
     unseen = ""
-    if unlisted and HASH.fullmatch(what.lower()):
-        unseen = f"; the listings of {len(unlisted)} directories are {lacking}, {min(unlisted)} first"
     if HASH.fullmatch(what.lower()):
+        if unlisted:
+            unseen = f"; the listings of {len(unlisted)} directories are {lacking}, {min(unlisted)} first"
         unseen += "; of a sha256 only files that are here are known, `textgan storage pull` brings them"
     return f"none of the {len(locks)} dvc.lock files of this tree and its history has it{unseen}"
 
