@@ -122,10 +122,10 @@ def build(request: Request, work: Path, out: Path, keep: bool = False) -> str:
         for pattern in (".*.tar.*", ".similar-*"):  # what a killed worker was writing
             for leftover in work.glob(pattern):
                 leftover.unlink()
-        selection = select(request.inventory, request.params, request.seed)
         exports = {name: path.absolute() for name, path in request.exports.items()}  # a worker may stand elsewhere
         job = Job(exports=exports, params=request.params, max_pixels=request.max_pixels)
         with engines.opened(request.workers) as run:
+            selection = select(request.inventory, request.params, request.seed)
             if request.params.duplicates == "perceptual":
                 selection = _without_similar(run, request, job, selection, work)
             shards = _build_rounds(run, request, job, selection, work)

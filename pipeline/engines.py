@@ -90,9 +90,12 @@ class _Pool:
         self.executor = self._started()
 
     def _started(self) -> concurrent.futures.ProcessPoolExecutor:
-        return concurrent.futures.ProcessPoolExecutor(
+        executor = concurrent.futures.ProcessPoolExecutor(
             self.workers, mp_context=self.context, initializer=_die_with_parent
         )
+        for _ in range(self.workers):  # processes start at a task: they import while this one looks for the first
+            executor.submit(os.getpid)
+        return executor
 
     def end(self) -> None:
         """Wait for what runs, drop what waits."""

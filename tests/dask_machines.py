@@ -29,14 +29,21 @@ def started(place: Path, threads: int) -> Iterator[tuple[str, subprocess.Popen[b
     scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
     processes = [scheduler]
     try:
-        while not file.exists():
+        while not (address := _address(file)):
             assert scheduler.poll() is None, (place / "scheduler.log").read_text()
             time.sleep(0.05)
         worker = start("worker", "--scheduler-file", str(file), "--nthreads", str(threads))
         processes.insert(0, worker)
-        yield json.loads(file.read_text())["address"], scheduler
+        yield address, scheduler
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait()
+
+
+def _address(file: Path) -> str | None:
+    """Of a scheduler, once its file is whole: it is not written in one go, and a worker that reads half of it ends."""
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        return str(json.loads(file.read_text())["address"])
+    return None
