@@ -38,13 +38,15 @@ SWITCHES: dict[str, tuple[str, Values]] = {
     "pair-all": ("every picture held against its image", {"g_pair_every": 1}),
     "one-z": ("one picture a caption: the mean of its images scores best", {"z_per_caption": 1}),
     "two-z": ("two pictures a caption, held by energy scores", {"z_per_caption": 2}),
+    "fastgan": ("G after FastGAN, each layer normalised by image", {"generator": "fastgan"}),
+    "dfgan": ("G after DF-GAN, nothing normalised", {"generator": "dfgan"}),
     "choice-off": ("no picking of the own caption, in D nor in G", {"d_choice": 0.0, "g_choice": 0.0}),
     "g-choice-off": ("no picking of the own caption in G", {"g_choice": 0.0}),
 }
 """Name -> what it says in the table, and what it changes in `train`."""
-ABSENT = {"g_pair_every": 1, "z_per_caption": 1}
+ABSENT = {"g_pair_every": 1, "z_per_caption": 1, "generator": "fastgan"}
 """What a key has that a preset leaves out, where that is not 0."""
-BY_DEFAULT = tuple(SWITCHES)[:12]
+BY_DEFAULT = tuple(SWITCHES)[:14]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -32,10 +32,12 @@ def test_sizes_that_cannot_be_built_are_refused(width, height):
 
 
 @pytest.mark.parametrize("architecture", ["projected", "scratch"])
+@pytest.mark.parametrize("generator", ["fastgan", "dfgan"])
 @pytest.mark.parametrize(("width", "height"), [(32, 32), (64, 48)])
-def test_networks_fit_together(architecture, width, height):
+def test_networks_fit_together(architecture, generator, width, height):
     """G draws width x height, D judges it, gradients reach G through the frozen part."""
-    net = build_networks(settings(architecture=architecture), width, height, 10, torch.device("cpu"))
+    chosen = settings(architecture=architecture, generator=generator)
+    net = build_networks(chosen, width, height, 10, torch.device("cpu"))
     c = net.text(torch.tensor([[4, 5], [6, 0]]))
     images = net.G(torch.randn(2, 8), c)
     assert images.shape == (2, 3, height, width)
@@ -44,6 +46,18 @@ def test_networks_fit_together(architecture, width, height):
     assert judged.similarities(c).shape == (2, 2)
     (judged.patches.mean() + judged.matched(c).mean()).backward()
     assert all(weight.grad is not None for weight in net.G.parameters())
+
+
+@pytest.mark.parametrize("generator", ["fastgan", "dfgan"])
+def test_pictures_follow_z_and_words(generator):
+    """Before any training both matter: a G that is deaf to one of them learns it late, if ever."""
+    net = build_networks(settings(generator=generator), 32, 32, 10, torch.device("cpu"))
+    z, c = torch.randn(2, 8), net.text(torch.tensor([[4, 5], [6, 7]]))
+    with torch.no_grad():
+        whole = net.G(z, c)
+        spread = whole.std()
+        for other in (net.G(z.flip(0), c), net.G(z, c.flip(0))):
+            assert (whole - other).abs().mean() > 0.02 * spread
 
 
 def test_padding_changes_no_sentence():

@@ -206,6 +206,9 @@ class TrainParams:
     """Interval of checkpoints: what a kill can lose at most."""
     select_kimg: float = 0.0
     """Interval at which G_ema is scored on `select`, and once at the end; the best is kept. 0: the last is."""
+    generator: Literal["fastgan", "dfgan"] = "fastgan"
+    """fastgan: each layer normalised by image, for captions that say nearly all; dfgan: nothing normalised, for photos,
+    of which captions say little."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: forward and backward in bfloat16, weights, moments and sums in fp32; for GPUs, on a CPU it is slower."""
     compile: bool = False

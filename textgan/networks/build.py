@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from textgan.errors import UserError
+from textgan.networks.dfgan import DFGenerator
 from textgan.networks.generator import Generator
 from textgan.networks.projected import ProjectedDiscriminator
 from textgan.networks.scratch import ScratchDiscriminator
@@ -22,7 +23,7 @@ Discriminator = ProjectedDiscriminator | ScratchDiscriminator
 class TextToImage(nn.Module):
     """A text (token ids, or its frozen sentence vector) and z to an image: what a snapshot holds."""
 
-    def __init__(self, text: WordsEncoder | MinilmEncoder, generator: Generator) -> None:
+    def __init__(self, text: WordsEncoder | MinilmEncoder, generator: Generator | DFGenerator) -> None:
         super().__init__()
         self.text, self.generator = text, generator
 
@@ -35,7 +36,7 @@ class Networks:
     """Everything that is trained; `text` is trained with D, and G and D share it."""
 
     text: WordsEncoder | MinilmEncoder
-    G: Generator
+    G: Generator | DFGenerator
     D: Discriminator
     G_ema: TextToImage
     G_best: TextToImage
@@ -49,8 +50,9 @@ class Networks:
 def build_text_to_image(params: TrainParams, width: int, height: int, num_words: int) -> TextToImage:
     """G and its text encoder, initialised from the seed. Raises UserError where the size cannot be built."""
     torch.manual_seed(derive_seed(params.seed, "initialise", "G"))
+    kind = DFGenerator if params.generator == "dfgan" else Generator
     try:
-        generator = Generator(width, height, params.z_dim, params.text_dim, params.g_channels, params.g_max_channels)
+        generator = kind(width, height, params.z_dim, params.text_dim, params.g_channels, params.g_max_channels)
     except ValueError as error:
         raise UserError(f"params.yaml: images: {error}") from None
     net = TextToImage(build_text_encoder(params.text_encoder, num_words, params.text_dim), generator)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textgan.networks.layers import LEAK, StyleNorm, conv, grid_of, pixel_norm, upsample
+from textgan.networks.layers import LEAK, StyleNorm, conv, grid_of, pixel_norm, upsample, widths_of
 
 
 class StyleMapping(nn.Module):
@@ -64,7 +64,7 @@ class Generator(nn.Module):
         super().__init__()
         self.z_dim, self.text_dim = z_dim, text_dim
         self.columns, self.rows, doublings = grid_of(width, height)
-        widths = [min(max_channels, channels * 2 ** (doublings - level)) for level in range(doublings + 1)]
+        widths = widths_of(channels, max_channels, doublings)
         self.mapping = StyleMapping(z_dim, text_dim, 2 * text_dim)
         style_dim = self.mapping.style_dim
         self.seed = nn.Linear(style_dim, widths[0] * self.rows * self.columns)

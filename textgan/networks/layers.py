@@ -73,3 +73,8 @@ def grid_of(width: int, height: int) -> tuple[int, int, int]:
             " width and height must be a grid of at most 16 cells a side, doubled at least twice (64x64, 512x384)"
         )
     return columns, rows, doublings
+
+
+def widths_of(channels: int, max_channels: int, doublings: int) -> list[int]:
+    """Channels of a generator's levels, from the coarsest grid to the full size: half as many at each doubling."""
+    return [min(max_channels, channels * 2 ** (doublings - level)) for level in range(doublings + 1)]

@@ -1,0 +1,100 @@
+"""The generator for what words leave open: one pass from z and a sentence vector, after DF-GAN (Tao et al. 2022).
+
+z alone makes the coarsest grid; every layer after it is scaled and shifted by z and the words, and nothing is
+normalised. On photos the other generator draws a dozen pictures and little between them, this one draws many; on
+drawings it takes fewer words to pictures that were never seen (`docs/results.md`, "Photos on a CPU").
+
+N batch, Z latent, D text features, S style, C channels
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from textgan.networks.layers import LEAK, grid_of, upsample, widths_of
+
+HIDDEN = 128
+"""Units between a style and the scales and shifts that it gives."""
+GATE = 0.2
+"""How far the residual branches are open at first; DF-GAN begins at 0 and trains for days."""
+
+
+class Modulation(nn.Module):
+    """Scale and shift by z and the words, then a leaky ReLU.
+
+    What hidden units make of a whole sentence need not hold for one that names another combination: the words also
+    act along a line, word beside word.
+    """
+
+    def __init__(self, channels: int, z_dim: int, text_dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(z_dim + text_dim, HIDDEN)
+        self.joint = nn.Linear(HIDDEN, 2 * channels)
+        self.words = nn.Linear(text_dim, 2 * channels, bias=False)
+        nn.init.uniform_(self.joint.weight, -0.5 * HIDDEN**-0.5, 0.5 * HIDDEN**-0.5)
+        nn.init.zeros_(self.joint.bias)
+        nn.init.normal_(self.words.weight, std=0.25 * text_dim**-0.5)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N,C,H,W], [N,S] -> [N,C,H,W]
+        affine = self.joint(F.relu(self.hidden(style))) + self.words(style[:, -self.words.in_features :])
+        scale, shift = affine[:, :, None, None].chunk(2, dim=1)
+        return F.leaky_relu(torch.addcmul(shift, x, 1 + scale), LEAK)
+
+
+class DFBlock(nn.Module):
+    """Doubles the size: the widening convolution runs before the upsampling, the refining one after it."""
+
+    def __init__(self, in_channels: int, out_channels: int, z_dim: int, text_dim: int) -> None:
+        super().__init__()
+        widths = [in_channels, in_channels, out_channels, out_channels]
+        self.modulations = nn.ModuleList(Modulation(channels, z_dim, text_dim) for channels in widths)
+        self.widen = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.refine = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.gate = nn.Parameter(torch.full((1,), GATE))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N,Cin,H,W], [N,S] -> [N,Cout,2H,2W]
+        first, second, third, fourth = self.modulations
+        y = upsample(self.widen(second(first(x, style), style)))
+        y = self.refine(fourth(third(y, style), style))
+        return upsample(self.skip(x)) + self.gate * y
+
+
+class DFGenerator(nn.Module):
+    """Images of width x height in [-1, 1]."""
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        z_dim: int,  # size of the input latent
+        text_dim: int,  # size of the sentence vector
+        channels: int,  # at the full size; every coarser level has twice as many
+        max_channels: int,  # but never more than these
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.text_dim = z_dim, text_dim
+        self.columns, self.rows, doublings = grid_of(width, height)
+        widths = widths_of(channels, max_channels, doublings)
+        self.seed = nn.Linear(z_dim, widths[0] * self.rows * self.columns)
+        self.blocks = nn.ModuleList(
+            DFBlock(before, after, z_dim, text_dim) for before, after in zip(widths, widths[1:], strict=False)
+        )
+        self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:  # [N,Z], [N,D] -> [N,3,height,width]
+        return self.synthesise(self.mapping(z, c))
+
+    def mapping(self, z: Tensor, c: Tensor) -> Tensor:  # [N,Z], [N,D] -> [N,S]
+        """The style: both as they are, side by side."""
+        return torch.cat([z, c], dim=1)
+
+    def synthesise(self, style: Tensor) -> Tensor:  # [N,S] -> [N,3,height,width]
+        """The image of a style."""
+        x = self.seed(style[:, : self.z_dim]).unflatten(1, (-1, self.rows, self.columns))
+        x = x.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            x = block(x, style)
+        return torch.tanh(self.to_rgb(F.leaky_relu(x, LEAK)))
