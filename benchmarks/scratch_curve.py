@@ -21,7 +21,7 @@ from textgan.manifest import read_images
 from textgan.records import SPLITS
 
 SCRATCH: Values = {"architecture": "scratch", "augment": "translate", "d_channels": 16, "g_pair": 0.0}
-"""In every candidate: D as wide at the full size as pays on a CPU, EMA as the preset, pictures moved a little.
+"""In every candidate: D as wide at the full size as pays on a CPU, G and EMA as the preset, pictures moved a little.
 
 The pair loss goes: the features of `scratch` are the pixels, which a pair of different poses does not share."""
 CANDIDATES: dict[str, Values] = {

@@ -79,7 +79,8 @@ def model_card(loaded: Params, name: str, commit: str, date: str) -> str:
         "",
         f"- commit `{commit}` ({date[:10]}), preset `{loaded.preset}`",
         f"- `textgan reproduce {commit[:12]}` makes it again, with a verdict",
-        f"- architecture {settings.train.architecture}, objective {settings.train.objective},"
+        f"- architecture {settings.train.architecture}, generator {settings.train.generator},"
+        f" objective {settings.train.objective},"
         f" {snapshot.get('cur_nimg', 0):,} images shown, seed {settings.train.seed}",
         f"- weights sha256 `{snapshot.get('weights_sha256', 'not recorded')}`",
         *(f"- looks through a frozen network: {text}" for text in networks if "training" in text),

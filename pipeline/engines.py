@@ -16,6 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from textgan.errors import UserError
@@ -87,15 +88,13 @@ class _Pool:
         # which each worker runs anew under another name.
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["pipeline.build", "pipeline.imaging", "pipeline.ingest"])
+        forkserver.ensure_running()  # it imports while this process looks for the first task
         self.executor = self._started()
 
     def _started(self) -> concurrent.futures.ProcessPoolExecutor:
-        executor = concurrent.futures.ProcessPoolExecutor(
+        return concurrent.futures.ProcessPoolExecutor(
             self.workers, mp_context=self.context, initializer=_die_with_parent
         )
-        for _ in range(self.workers):  # processes start at a task: they import while this one looks for the first
-            executor.submit(os.getpid)
-        return executor
 
     def end(self) -> None:
         """Wait for what runs, drop what waits."""

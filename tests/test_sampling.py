@@ -19,13 +19,14 @@ from textgan.sample import parse_seeds, sample
 from textgan.sampling import generate, latents, load_snapshot
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+@pytest.fixture(scope="module", params=["fastgan", "dfgan"])
+def model(request, tmp_path_factory):
     """A snapshot after a few steps."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("sampling")
         patch.chdir(root)
-        train.train("tiny", settings(total_kimg=0.024), *write_data(Path()), Path("model"), Path("runs"))
+        chosen = settings(total_kimg=0.024, generator=request.param)
+        train.train("tiny", chosen, *write_data(Path()), Path("model"), Path("runs"))
     return root / "model"
 
 
@@ -49,6 +50,20 @@ def test_pictures_that_are_not_finite_are_refused(model):
     with pytest.raises(UserError, match="G_ema.safetensors: 1 of 1 pictures have values that are not finite") as caught:
         generate(snapshot, [[2, 4, 5, 3]], [1])
     assert "\n" not in str(caught.value)
+
+
+def test_a_snapshot_that_names_no_generator_is_of_the_first(model, tmp_path):
+    """Snapshots from before there were two load as they did; weights of the other one are refused."""
+    older = tmp_path / "older"
+    shutil.copytree(model, older)
+    said = json.loads((older / "snapshot.json").read_text(encoding="utf-8"))
+    kind = said["train"].pop("generator")
+    (older / "snapshot.json").write_text(json.dumps(said), encoding="utf-8")
+    if kind == "fastgan":
+        assert np.array_equal(*(generate(load_snapshot(place), [[2, 5, 3]], [1]) for place in (model, older)))
+    else:
+        with pytest.raises(UserError, match="belongs to another architecture"):
+            load_snapshot(older)
 
 
 def test_latents_do_not_depend_on_their_neighbours():
