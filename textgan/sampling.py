@@ -81,8 +81,14 @@ def load_snapshot(directory: Path, device: torch.device | None = None) -> Snapsh
     net = build_text_to_image(settings, info["width"], info["height"], info["num_words"])
     try:
         net.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"{directory / 'G_ema.safetensors'}: belongs to another architecture: {error}") from None
+    except RuntimeError:
+        ours = {name: weight.shape for name, weight in net.state_dict().items()}
+        theirs = {name: weight.shape for name, weight in tensors.items()}
+        odd = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        raise UserError(
+            f"{directory / 'G_ema.safetensors'}: belongs to another architecture than {file} says:"
+            f" {len(odd)} tensors differ, the first is {odd[0]}"
+        ) from None
     if settings.captions == "none":
         net.text = Deaf(net.text)  # type: ignore[assignment]
     net = net.eval().requires_grad_(False).to(device or torch.device("cpu"))

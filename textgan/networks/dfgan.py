@@ -1,8 +1,8 @@
-"""The generator for what words leave open: one pass from z and a sentence vector, after DF-GAN (Tao et al. 2022).
+"""The generator `dfgan`: one forward pass from z and a sentence vector to an image, after DF-GAN (Tao et al. 2022).
 
 z alone makes the coarsest grid; every layer after it is scaled and shifted by z and the words, and nothing is
-normalised. On photos the other generator draws a dozen pictures and little between them, this one draws many; on
-drawings it takes fewer words to pictures that were never seen (`docs/results.md`, "Photos on a CPU").
+normalised. On photos it draws many pictures of a caption where `fastgan` draws a few; on drawings, whose captions say
+nearly all, it takes fewer words to combinations that were never seen (`docs/results.md`, "Photos on a CPU").
 
 N batch, Z latent, D text features, S style, C channels
 """
@@ -63,7 +63,7 @@ class DFBlock(nn.Module):
 
 
 class DFGenerator(nn.Module):
-    """Images of width x height in [-1, 1]."""
+    """Images of width x height, about [-1, 1]; what lies beyond is cut off where they become bytes."""
 
     def __init__(
         self,
@@ -97,4 +97,5 @@ class DFGenerator(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x, style)
-        return torch.tanh(self.to_rgb(F.leaky_relu(x, LEAK)))
+        # No tanh, as StyleGAN2: without normalisation values grow, and where it saturates G hears nothing any more.
+        return self.to_rgb(F.leaky_relu(x, LEAK))

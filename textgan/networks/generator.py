@@ -1,4 +1,4 @@
-"""The generator of `projected`: one forward pass from z and a sentence vector to an image.
+"""The generator `fastgan`: one forward pass from z and a sentence vector to an image.
 
 A light descendant of FastGAN (Liu et al. 2021) and DF-GAN (Tao et al. 2022): z and the words enter
 every layer, there is no batch normalisation, and the costly full-size layers are kept thin.
