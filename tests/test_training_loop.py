@@ -47,7 +47,14 @@ PAIRS = {"g_pair": 1.0, "g_pixels": 0.2, "g_pair_every": 2, "z_per_caption": 2}
 
 @pytest.mark.parametrize(
     "changes",
-    [{"architecture": "projected", **PAIRS}, {"architecture": "projected"}, {"architecture": "scratch"}],
+    [
+        {"architecture": "projected", **PAIRS},
+        {"architecture": "projected"},
+        {"architecture": "scratch"},
+        {"architecture": "projected", "grow_kimg": 0.016},  # stopped at the full size
+        {"architecture": "projected", "generator": "dfgan", "grow_kimg": 0.024},  # stopped before it grows
+        {"architecture": "scratch", "grow_kimg": 0.032},  # stopped at half the size
+    ],
 )
 def test_resuming_equals_not_stopping(place, monkeypatch, changes):
     """The snapshot's bytes are the same with and without a SIGTERM in the middle, between two ticks."""
@@ -205,7 +212,7 @@ ALLOCATORS = [
 def test_too_little_memory_outside_of_the_steps_is_said_in_one_line(place, monkeypatch, where, error):
     """The networks that are built and the features that are kept: the key to change, whoever says it."""
 
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_named: object) -> None:
         raise error
 
     monkeypatch.setattr(stage, where, fail)

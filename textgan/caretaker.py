@@ -39,7 +39,7 @@ class Caretaker:
         every = max(1, len(select) // GRID_CAPTIONS)
         chosen = [select.captions[idx * every % len(select)] for idx in range(GRID_CAPTIONS)]
         self.captions = select.texts([captions[-(row % 2)] for row, captions in enumerate(chosen)])  # both languages
-        scored = training.params.select_kimg > 0 and distributed.rank() == 0
+        scored = training.params.select_kimg > 0 and training.is_last_part and distributed.rank() == 0
         self.score = SelectScore(select, training.params) if scored else None
 
     def run(self, data: TrainingData, real_features: RealFeatures) -> None:
@@ -77,7 +77,7 @@ class Caretaker:
             state.sums, state.steps = {}, 0
             if distributed.rank() == 0:
                 self._tick()
-        every, begun = settings.select_kimg, state.cur_nimg > round(settings.text_kimg * 1000)
+        every, begun = settings.select_kimg, training.is_last_part and state.cur_nimg > training.game_nimg
         if state.cur_nimg >= total or (begun and every > 0 and _passed(state.cur_nimg, num, every)):
             self._select()
         self.stopping = distributed.anywhere(self.stopping)  # all processes stop after the same step
@@ -148,6 +148,12 @@ def save(training: Training, work: Path) -> None:
     optimisers = {"D": training.D_opt, "G": training.G_opt}
     tensors = checkpoint.pack(training.networks.modules(), optimisers)
     checkpoint.save(work, training.state.cur_nimg, tensors, dataclasses.asdict(training.state))
+
+
+def has_grown(work: Path) -> bool:
+    """Whether the last checkpoint is of the full size, in a training that grows."""
+    place = checkpoint.latest(work)
+    return place is not None and bool(checkpoint.load_state(place)["grown"])
 
 
 def resume(training: Training, work: Path) -> None:

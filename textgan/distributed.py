@@ -52,6 +52,22 @@ def anywhere(flag: bool) -> bool:
     return bool(said.item() > 0)
 
 
+def joined(part: Tensor) -> Tensor:  # [N/world,...] -> [N,...]
+    """The parts of all processes, in the order of their ranks."""
+    if world_size() == 1:
+        return part
+    parts = [torch.empty_like(part) for _ in range(world_size())]
+    distributed.all_gather(parts, part)
+    return torch.cat(parts)
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """The sum over the processes, in place."""
+    if world_size() > 1:
+        distributed.all_reduce(tensor)
+    return tensor
+
+
 def average(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in place; one message for all of them."""
     if world_size() == 1:

@@ -24,9 +24,10 @@ from safetensors.torch import save_file
 
 import textgan
 from textgan import acceleration, checkpoint, distributed, params
-from textgan.caretaker import Caretaker, resume
+from textgan.caretaker import Caretaker, has_grown, resume
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
+from textgan.growth import at_half_size, grow, half_of
 from textgan.manifest import read_images
 from textgan.micro_batches import is_out_of_memory
 from textgan.networks.build import build_networks
@@ -77,7 +78,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         vocabulary = _read_json(pairs / "vocabulary.json")
         work = unfinished_dir("train", _identity(settings, images, pairs))
         words = len(vocabulary["words"])
-        networks = build_networks(settings, manifest.width, manifest.height, words, device)
+        size = manifest.width, manifest.height
         data = load_split(images, pairs, "train", words, settings.damaged, device, settings.text_encoder)
         if settings.batch_size > len(data):
             raise UserError(
@@ -91,16 +92,30 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
             print(
                 f"train: {len(data.skipped)} damaged images are left out; the first: {data.skipped[0]}", file=sys.stderr
             )
-        if isinstance(networks.text, MinilmEncoder) and data.vectors is not None:
-            networks.text.calibrate(data.vectors[1:])
-        training = new_training(settings, networks)
-        real_features = RealFeatures(data, networks, settings, device)
-        resume(training, work)
-        acceleration.accelerate(networks, settings, device)
         grid = load_split(images, pairs, "select", words, settings.damaged, text_encoder=settings.text_encoder)
         if settings.captions == "none":  # a network that never heard a word is neither scored nor shown with one
             grid.captions = [[[]] for _ in range(len(grid))]
-        Caretaker(training, work, runs, name, grid).run(data, real_features)
+
+        def trained(
+            part: params.TrainParams, size: tuple[int, int], half: Training | None, last_kimg: float
+        ) -> Training:
+            networks = build_networks(part, *size, words, device)
+            if isinstance(networks.text, MinilmEncoder) and data.vectors is not None:
+                networks.text.calibrate(data.vectors[1:])
+            training = new_training(part, networks, last_kimg)
+            real_features = RealFeatures(data, networks, part, device, half=size[0] < manifest.width)
+            if half is None:
+                resume(training, work)
+            else:
+                grow(half, training)
+            acceleration.accelerate(networks, part, device)
+            Caretaker(training, work, runs, name, grid).run(data, real_features)
+            return training
+
+        half = None
+        if settings.grow_kimg and not has_grown(work):
+            half = trained(at_half_size(settings), half_of(*size), None, settings.grow_kimg)
+        training = trained(settings, size, half, settings.total_kimg)
         if distributed.rank() == 0:
             snapshot = {
                 "format": 1,

@@ -5,10 +5,12 @@ N images
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from textgan.augment import augment
 from textgan.networks.build import Networks
@@ -37,6 +39,8 @@ class State:
     best_nimg: int = 0
     """Where the weights that are kept were made; 0: none were scored yet."""
     best_score: float = 0.0
+    grown: bool = False
+    """Whether the half size is behind it."""
 
 
 @dataclass(slots=True)
@@ -48,19 +52,36 @@ class Training:
     D_opt: torch.optim.Optimizer
     G_opt: torch.optim.Optimizer
     state: State
+    D_weights: Sequence[Tensor]
+    """What is trained of D."""
     D_norms: list[Tensor]
     """What a forward pass of D changes, the vectors of its spectral norms: undoing a step puts them back."""
+    last_nimg: int
+    """Where the training ends, or its part at half the size."""
+
+    @property
+    def game_nimg(self) -> int:
+        """Until so many images, words alone are learnt: at the start, and by a D that is new after growing."""
+        text = self.params.text_kimg * 1000
+        return round(self.params.grow_kimg * 1000 + text / 3 if self.state.grown else text)
+
+    @property
+    def is_last_part(self) -> bool:
+        """Whether its G is of the size that will be kept."""
+        return self.last_nimg == round(self.params.total_kimg * 1000)
 
 
-def new_training(params: TrainParams, networks: Networks) -> Training:
-    """At image 0."""
-    d_weights = [*networks.D.parameters(), *networks.text.parameters()]
+def new_training(params: TrainParams, networks: Networks, last_kimg: float | None = None) -> Training:
+    """At image 0; it ends after `total_kimg`, or where told."""
+    D_weights = list(networks.D.parameters())
     return Training(
         params,
         networks,
-        D_opt=build_optimiser(params, d_weights, params.d_lr),
+        D_opt=build_optimiser(params, [*D_weights, *networks.text.parameters()], params.d_lr),
         G_opt=build_optimiser(params, networks.G.parameters(), params.g_lr),
         state=State(),
+        D_weights=D_weights,
+        last_nimg=round((last_kimg or params.total_kimg) * 1000),
         D_norms=[buffer for part in networks.D.modules() if is_spectral_norm(part) for buffer in part.buffers()],
     )
 
@@ -68,8 +89,15 @@ def new_training(params: TrainParams, networks: Networks) -> Training:
 class RealFeatures:
     """What D sees of real images: computed once and kept in fp16 where all of it fits, else computed each time."""
 
-    def __init__(self, data: TrainingData, networks: Networks, params: TrainParams, device: torch.device) -> None:
-        self.D, self.device, self.policy = networks.D, device, params.augment
+    def __init__(
+        self,
+        data: TrainingData,
+        networks: Networks,
+        params: TrainParams,
+        device: torch.device,
+        half: bool = False,  # at half the size, each pixel the mean of four
+    ) -> None:
+        self.D, self.device, self.policy, self.half = networks.D, device, params.augment, half
         self.images = data.images
         self.kept: list[Tensor] | None = None
         with torch.no_grad():
@@ -91,7 +119,8 @@ class RealFeatures:
 
     def images_at(self, index: Tensor) -> Tensor:  # [N] -> [N,3,H,W] in [-1,1]
         """The images themselves."""
-        return self.images[index].to(self.device).float() / 127.5 - 1
+        images = self.images[index].to(self.device).float() / 127.5 - 1
+        return F.avg_pool2d(images, 2) if self.half else images
 
     def __call__(self, index: Tensor, numbers: Tensor) -> list[Tensor]:
         """Features of the images `index`, augmented by `numbers` where a policy says so."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textgan import distributed
 from textgan.augment import augment, draw_augmentation
@@ -41,16 +41,16 @@ def run_loop(
     real_features: RealFeatures,
     maintain: Callable[[Training, int], bool],  # after each step, with its images; True stops
 ) -> None:
-    """Train until `total_kimg`, or until `maintain` says stop."""
+    """Train until the last image of this training, or until `maintain` says stop."""
     params, state, networks = training.params, training.state, training.networks
     total_nimg, text_nimg = round(params.total_kimg * 1000), round(params.text_kimg * 1000)
-    while state.cur_nimg < total_nimg:
+    while state.cur_nimg < training.last_nimg:
         noise = torch.Generator().manual_seed(derive_seed(params.seed, "step", state.cur_nimg))
         data.at_once = state.micro_batch
         batch = data.batch(params.seed, state.cur_nimg, params.batch_size, params.hard_mismatches, params.captions)
         for optimiser, base in ((training.D_opt, params.d_lr), (training.G_opt, params.g_lr)):
             set_learning_rate(optimiser, learning_rate(base, state.cur_nimg, total_nimg, params.lr_decay))
-        if state.cur_nimg < text_nimg:
+        if state.cur_nimg < training.game_nimg:
             stats = text_step(training, batch, real_features, noise)
         else:
             stats = game_step(training, batch, real_features, noise)
@@ -83,11 +83,13 @@ def game_step(training: Training, batch: Batch, real_features: RealFeatures, noi
     """D, then G against the new D; both on the same generated images."""
     game = Game(training, batch, real_features, noise)
     game.c, seen = _train_d(training, batch, real_features.device, game.judge)
-    networks = training.networks
-    networks.D.requires_grad_(False).eval()
+    weights = training.D_weights
+    _set_trained(weights, False)
+    training.networks.D.eval()
     stats = as_memory_allows(training, training.G_opt, game.generator_gradients)
-    networks.D.requires_grad_(True).train()
-    _step(training, training.G_opt, networks.G.parameters())
+    training.networks.D.train()
+    _set_trained(weights, True)
+    _step(training, training.G_opt)
     return _reported({**seen, **stats})
 
 
@@ -97,26 +99,31 @@ def _train_d(
     device: torch.device,
     judge: Callable[[Tensor, slice], tuple[Tensor, Stats]],  # texts, cut -> loss of each image of the cut, values
 ) -> tuple[Tensor, Stats]:  # the texts as they were, [M,D]; values of all cuts
-    """One step of D and of the text encoder."""
-    networks = training.networks
+    """One step of D and of the text encoder.
 
-    def gradients(cuts: list[slice]) -> tuple[Tensor, Stats]:
-        texts = networks.text(batch.token_ids.to(device))  # [M,D], the images' own texts first
-        # A leaf gathers the gradients of all cuts, which then go through the encoder once.
-        c = texts if len(cuts) == 1 else texts.detach().requires_grad_(True)
+    Each process encodes a part of the texts, which all are compared with; what every image of every process says of
+    them comes back through the encoder once.
+    """
+    networks = training.networks
+    part = distributed.local_part(len(batch.token_ids))
+    texts = networks.text(batch.token_ids[part].to(device))  # [M,D] over all processes, the images' own texts first
+    c = distributed.joined(texts.detach()).requires_grad_(True)
+
+    def gradients(cuts: list[slice]) -> Stats:
+        c.grad = None
         seen = []
         for cut in cuts:
             networks.D.train(cut is cuts[0])  # spectral norms take one power iteration a step
             loss, values = judge(c, cut)
             (loss.mean() / len(cuts)).backward()
             seen.append(values)
-        if c is not texts:
-            texts.backward(c.grad)
-        return texts.detach(), _joined(seen)
+        return _joined(seen)
 
     gathered = as_memory_allows(training, training.D_opt, gradients)
-    _step(training, training.D_opt, [*networks.D.parameters(), *networks.text.parameters()])
-    return gathered
+    assert c.grad is not None, "every judgement compares with texts"
+    texts.backward(distributed.summed(c.grad)[part])
+    _step(training, training.D_opt)
+    return c.detach(), gathered
 
 
 class Game:
@@ -265,8 +272,15 @@ def _pick_wrong(wrong: Tensor, draws: Tensor) -> Tensor:  # [B,M] bool, [B,M] ->
     return torch.where(wrong.any(dim=1), picked, -1)
 
 
-def _step(training: Training, optimiser: torch.optim.Optimizer, weights: Iterable[nn.Parameter]) -> None:
+def _set_trained(weights: Iterable[Tensor], trained: bool) -> None:
+    """Whether gradients are computed for them."""
+    for weight in weights:
+        weight.requires_grad_(trained)
+
+
+def _step(training: Training, optimiser: torch.optim.Optimizer) -> None:
     """Average gradients over processes and step; a gradient that is not finite is counted and not applied."""
+    weights = optimiser.param_groups[0]["params"]
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     distributed.average(gradients)
     total = torch.stack(torch._foreach_norm(gradients)).sum()

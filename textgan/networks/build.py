@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from textgan.errors import UserError
-from textgan.networks.dfgan import DFGenerator
+from textgan.networks.dfgan import dfgan
+from textgan.networks.fastgan import fastgan
 from textgan.networks.generator import Generator
 from textgan.networks.projected import ProjectedDiscriminator
 from textgan.networks.scratch import ScratchDiscriminator
@@ -18,12 +19,14 @@ from textgan.params import TrainParams
 from textgan.seeds import derive_seed
 
 Discriminator = ProjectedDiscriminator | ScratchDiscriminator
+KINDS = {"fastgan": fastgan, "dfgan": dfgan}
+"""Of generators, by the name that params give them."""
 
 
 class TextToImage(nn.Module):
     """A text (token ids, or its frozen sentence vector) and z to an image: what a snapshot holds."""
 
-    def __init__(self, text: WordsEncoder | MinilmEncoder, generator: Generator | DFGenerator) -> None:
+    def __init__(self, text: WordsEncoder | MinilmEncoder, generator: Generator) -> None:
         super().__init__()
         self.text, self.generator = text, generator
 
@@ -36,7 +39,7 @@ class Networks:
     """Everything that is trained; `text` is trained with D, and G and D share it."""
 
     text: WordsEncoder | MinilmEncoder
-    G: Generator | DFGenerator
+    G: Generator
     D: Discriminator
     G_ema: TextToImage
     G_best: TextToImage
@@ -50,9 +53,10 @@ class Networks:
 def build_text_to_image(params: TrainParams, width: int, height: int, num_words: int) -> TextToImage:
     """G and its text encoder, initialised from the seed. Raises UserError where the size cannot be built."""
     torch.manual_seed(derive_seed(params.seed, "initialise", "G"))
-    kind = DFGenerator if params.generator == "dfgan" else Generator
+    parts = KINDS[params.generator](params.z_dim, params.text_dim)
+    grown = params.grow_kimg > 0
     try:
-        generator = kind(width, height, params.z_dim, params.text_dim, params.g_channels, params.g_max_channels)
+        generator = Generator(width, height, params.z_dim, params.g_channels, params.g_max_channels, parts, grown)
     except ValueError as error:
         raise UserError(f"params.yaml: images: {error}") from None
     net = TextToImage(build_text_encoder(params.text_encoder, num_words, params.text_dim), generator)

@@ -1,4 +1,4 @@
-"""The generator `dfgan`: one forward pass from z and a sentence vector to an image, after DF-GAN (Tao et al. 2022).
+"""The generator `dfgan`, after DF-GAN (Tao et al. 2022).
 
 z alone makes the coarsest grid; every layer after it is scaled and shifted by z and the words, and nothing is
 normalised. On photos it draws many pictures of a caption where `fastgan` draws a few; on drawings, whose captions say
@@ -9,11 +9,14 @@ N batch, Z latent, D text features, S style, C channels
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textgan.networks.layers import LEAK, grid_of, upsample, widths_of
+from textgan.networks.generator import Parts
+from textgan.networks.layers import LEAK, upsample
 
 HIDDEN = 128
 """Units between a style and the scales and shifts that it gives."""
@@ -62,40 +65,27 @@ class DFBlock(nn.Module):
         return upsample(self.skip(x)) + self.gate * y
 
 
-class DFGenerator(nn.Module):
-    """Images of width x height, about [-1, 1]; what lies beyond is cut off where they become bytes."""
+class Beside(nn.Module):
+    """(z, c) -> style: both as they are, side by side."""
 
-    def __init__(
-        self,
-        width: int,
-        height: int,
-        z_dim: int,  # size of the input latent
-        text_dim: int,  # size of the sentence vector
-        channels: int,  # at the full size; every coarser level has twice as many
-        max_channels: int,  # but never more than these
-    ) -> None:
-        super().__init__()
-        self.z_dim, self.text_dim = z_dim, text_dim
-        self.columns, self.rows, doublings = grid_of(width, height)
-        widths = widths_of(channels, max_channels, doublings)
-        self.seed = nn.Linear(z_dim, widths[0] * self.rows * self.columns)
-        self.blocks = nn.ModuleList(
-            DFBlock(before, after, z_dim, text_dim) for before, after in zip(widths, widths[1:], strict=False)
-        )
-        self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:  # [N,Z], [N,D] -> [N,3,height,width]
-        return self.synthesise(self.mapping(z, c))
-
-    def mapping(self, z: Tensor, c: Tensor) -> Tensor:  # [N,Z], [N,D] -> [N,S]
-        """The style: both as they are, side by side."""
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:  # [N,Z], [N,D] -> [N,S]
         return torch.cat([z, c], dim=1)
 
-    def synthesise(self, style: Tensor) -> Tensor:  # [N,S] -> [N,3,height,width]
-        """The image of a style."""
-        x = self.seed(style[:, : self.z_dim]).unflatten(1, (-1, self.rows, self.columns))
-        x = x.contiguous(memory_format=torch.channels_last)
-        for block in self.blocks:
-            x = block(x, style)
-        # No tanh, as StyleGAN2: without normalisation values grow, and where it saturates G hears nothing any more.
-        return self.to_rgb(F.leaky_relu(x, LEAK))
+
+class PlainRGB(nn.Module):
+    """Colours. No tanh follows, as in StyleGAN2: without normalisation values grow, and where it saturates G hears
+    nothing any more."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N,C,H,W], any -> [N,3,H,W]
+        colours: Tensor = self.conv(F.leaky_relu(x, LEAK))
+        return colours
+
+
+def dfgan(z_dim: int, text_dim: int) -> Parts:
+    """z alone makes the coarsest grid."""
+    block = partial(DFBlock, z_dim=z_dim, text_dim=text_dim)
+    return Parts(mapping=Beside, seed_dim=z_dim, block=block, to_rgb=PlainRGB, squash=None)

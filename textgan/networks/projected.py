@@ -82,6 +82,12 @@ class ProjectedDiscriminator(nn.Module):
         self.heads = nn.ModuleList(Head(channels, channels, rows, columns, text_dim) for rows, columns in grids)
         self.heads.append(Head(3 * self.fold**2, channels, *raw, text_dim))
 
+    def train(self, mode: bool = True) -> ProjectedDiscriminator:
+        """The heads alone: the loop switches twice a step, and the frozen network has hundreds of modules."""
+        self.training = mode
+        self.heads.train(mode)
+        return self
+
     def _projection(self, name: str, out: int, into: int, kernel: int, generator: torch.Generator) -> None:
         weight = torch.randn(out, into, kernel, kernel, generator=generator) * (into * kernel**2) ** -0.5
         self.register_buffer(name, weight)

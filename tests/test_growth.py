@@ -1,0 +1,89 @@
+"""Growing: what was learnt at half the size is what the full size begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.tiny_training import settings, write_data
+from textgan import train as stage
+from textgan.errors import UserError
+from textgan.growth import at_half_size, grow, half_of
+from textgan.networks.build import build_networks
+from textgan.networks.layers import upsample
+from textgan.sampling import generate, load_snapshot, read_prompts
+from textgan.text import Vocabulary, encode_prompt
+from textgan.training import RealFeatures, new_training
+from textgan.training_data import load_split
+
+CPU = torch.device("cpu")
+GROWING = {"grow_kimg": 0.024, "architecture": "projected", "z_per_caption": 2, "g_pixels": 1.0}
+
+
+@pytest.mark.parametrize("generator", ["fastgan", "dfgan"])
+def test_the_full_size_begins_with_the_doubled_pictures(generator):
+    """Of G and of its average, which differ; D of the other scale is not taken over, the words are."""
+    params = settings(**GROWING, generator=generator)
+    half = new_training(at_half_size(params), build_networks(at_half_size(params), 16, 16, 20, CPU), params.grow_kimg)
+    with torch.no_grad():
+        for weight in half.networks.G.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.05)
+        half.networks.text.embedding.weight.add_(1.0)
+    full = new_training(params, build_networks(params, 32, 32, 20, CPU))
+    grow(half, full)
+    z, c = torch.randn(4, params.z_dim), torch.randn(4, params.text_dim)
+    for before, now in (
+        (half.networks.G, full.networks.G),
+        (half.networks.G_ema.generator, full.networks.G_ema.generator),
+    ):
+        assert now(z, c).shape == (4, 3, 32, 32)
+        torch.testing.assert_close(now(z, c), upsample(before(z, c)))
+    assert not torch.equal(full.networks.G(z, c), full.networks.G_ema.generator(z, c))
+    words = torch.tensor([[2, 5, 3]])
+    assert torch.equal(full.networks.text(words), half.networks.text(words))
+    assert full.state is half.state and full.state.grown
+
+
+def test_the_finest_level_learns():
+    """Its colours are zero at first, their gradient is not."""
+    params = settings(**GROWING)
+    G = build_networks(params, 32, 32, 20, CPU).G
+    G.grow_from(build_networks(at_half_size(params), 16, 16, 20, CPU).G)
+    G(torch.randn(2, params.z_dim), torch.randn(2, params.text_dim)).square().sum().backward()
+    assert float(G.to_rgb.conv.weight.grad.abs().sum()) > 0
+
+
+def test_real_images_are_halved_by_means(tmp_path):
+    """D at half the size sees the mean of each four pixels."""
+    images, pairs = write_data(tmp_path)
+    data = load_split(images, pairs, "train", 20)
+    params = at_half_size(settings(**GROWING))
+    seen = RealFeatures(data, build_networks(params, 16, 16, 20, CPU), params, CPU, half=True)
+    index = torch.arange(3)
+    expected = F.avg_pool2d(data.images[index].float() / 127.5 - 1, 2)
+    torch.testing.assert_close(seen.images_at(index), expected)
+    assert seen(index, torch.zeros(3, 4))[0].shape[2:] == (8, 8)  # stride 4 of the 32 pixels that lite0 sees at least
+
+
+def test_a_grown_snapshot_is_sampled(tmp_path, monkeypatch):
+    """It says that it grew, and its pictures have the full size."""
+    images, pairs = write_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    stage.train("tiny", settings(**GROWING), images, pairs, Path("models/tiny"), Path("runs"))
+    snapshot = load_snapshot(Path("models/tiny"))
+    assert snapshot.info["train"]["grow_kimg"] == 0.024
+    tokens = [encode_prompt("a red cat", Vocabulary.load(snapshot.vocabulary_file), snapshot.info["max_tokens"])]
+    pictures = generate(snapshot, read_prompts(snapshot, ["a red cat"], tokens, ["en"]), [0])
+    assert pictures.shape == (1, 32, 32, 3) and pictures.dtype == np.uint8
+
+
+def test_sizes_without_a_half_are_refused():
+    """One line each, with the key."""
+    with pytest.raises(UserError, match="65x64 has no half; set train.grow_kimg to 0"):
+        half_of(65, 64)
+    with pytest.raises(ValueError, match="grow_kimg is 0.008; it must be 0, or above text_kimg and below total_kimg"):
+        settings(**{**GROWING, "grow_kimg": 0.008})
