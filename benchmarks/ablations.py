@@ -40,13 +40,16 @@ SWITCHES: dict[str, tuple[str, Values]] = {
     "two-z": ("two pictures a caption, held by energy scores", {"z_per_caption": 2}),
     "fastgan": ("G after FastGAN, each layer normalised by image", {"generator": "fastgan"}),
     "dfgan": ("G after DF-GAN, nothing normalised", {"generator": "dfgan"}),
+    "ungrown": ("the full size from the start", {"grow_kimg": 0.0}),
     "choice-off": ("no picking of the own caption, in D nor in G", {"d_choice": 0.0, "g_choice": 0.0}),
     "g-choice-off": ("no picking of the own caption in G", {"g_choice": 0.0}),
 }
 """Name -> what it says in the table, and what it changes in `train`."""
 ABSENT = {"g_pair_every": 1, "z_per_caption": 1, "generator": "fastgan"}
 """What a key has that a preset leaves out, where that is not 0."""
-BY_DEFAULT = tuple(SWITCHES)[:14]
+RARE = ("choice-off", "g-choice-off")
+"""Only where they are asked for: without them the words decide little, and hours go by."""
+BY_DEFAULT = tuple(name for name in SWITCHES if name not in RARE)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """Photos on a CPU: the preset photos-cpu against `scratch` at equal CPU-seconds, and the curve of `scratch` at 32 px.
 
     python benchmarks/photo_bars.py [D] [--part curve|compare] [--candidate NAME ...] [--seeds 0 1 2] [--work DIR]
-        [--curve-seconds 240] [--points 8] [--cpu-seconds N] [--kimg N] [--threads N]
+        [--curve-seconds 240] [--points 8] [--kimg N] [--threads N]
 
 Reads the data of the present directory (after `make repro` of the preset photos-cpu): exports, inventory, images,
 pairs, captions, the matcher, params.yaml. Two parts, both unless --part names one:
@@ -10,9 +10,8 @@ curve    `scratch` in each of its CANDIDATES at 32 px: a short calibration, then
          on --curve-seconds of CPU time, with G_ema scored at its end. The candidate that ends lowest is scored at
          --points moments and is the `scratch` of the other part: its tuning. Bar: some point within these seconds
          has fd_lite2 <= 1,050.
-compare  for each seed the preset at its own length (or as many images as fit --cpu-seconds), then `scratch` for as many
-         images as fit the same CPU-seconds. Bars: KID on Lite2 lower by 40 %, KID on patches8 no higher, coverage on
-         Lite2 >= 0.4; means over seeds.
+compare  for each seed the preset at its own length, then `scratch` for as many images as fit the same CPU-seconds.
+         Bars: KID on Lite2 lower by 40 %, KID on patches8 no higher, coverage on Lite2 >= 0.4; means over seeds.
 
 CPU-seconds are those of the whole training process, start and scoring on `select` included, up to the last row of its
 curve. All is evaluated by the stage's own program. Kept in DIR: the same command goes on. The exit code is 0 where all
@@ -50,7 +49,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--curve-seconds", type=float, default=240.0)
     parser.add_argument("--points", type=int, default=8, help="of the curve, about so many")
-    parser.add_argument("--cpu-seconds", type=float, help="of each training compared; by default what the preset takes")
     parser.add_argument("--kimg", type=float, help="length of the preset's training; that of params.yaml by default")
     parser.add_argument("--calibrate-kimg", type=float, default=1.0, help="beyond the text phase")
     parser.add_argument("--images", type=int, help="evaluate.num_images; that of params.yaml by default")
@@ -78,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         save(args.work, result)
     if args.part != "curve":
         tuned = result["curve"]["best"] if result["curve"] and not args.candidate else candidates[0]
-        result["compare"] = compare(base, tuned, args.seeds, args.cpu_seconds, args.calibrate_kimg)
+        result["compare"] = compare(base, tuned, args.seeds, args.calibrate_kimg)
         save(args.work, result)
     raise SystemExit(0 if all(bar["reached"] for bar in all_bars(result)) else 1)
 
@@ -86,13 +84,11 @@ def main(argv: list[str] | None = None) -> None:
 # The comparison.
 
 
-def compare(base: Trial, candidate: str, seeds: list[int], seconds: float | None, calibrate_kimg: float) -> Values:
+def compare(base: Trial, candidate: str, seeds: list[int], calibrate_kimg: float) -> Values:
     """Each seed: the preset, then `scratch` with as many CPU-seconds."""
     rows = []
     for seed in seeds:
         preset = trials.variant(base, f"preset, seed {seed}", f"preset-{seed}", train={"seed": seed})
-        if seconds is not None:
-            preset = fitting(preset, seconds, calibrate_kimg)
         ours = trained(preset)
         changes = {"seed": seed, **candidate_settings(candidate)}
         scratch = trials.variant(

@@ -20,10 +20,11 @@ from textgan.files import publishing, sha256_file, write_json
 from textgan.manifest import read_images
 from textgan.records import SPLITS
 
-SCRATCH: Values = {"architecture": "scratch", "augment": "translate", "d_channels": 16, "g_pair": 0.0}
+SCRATCH: Values = {"architecture": "scratch", "augment": "translate", "d_channels": 16, "g_pair": 0.0, "grow_kimg": 0.0}
 """In every candidate: D as wide at the full size as pays on a CPU, G and EMA as the preset, pictures moved a little.
 
-The pair loss goes: the features of `scratch` are the pixels, which a pair of different poses does not share."""
+The pair loss goes: the features of `scratch` are the pixels, which a pair of different poses does not share. It does
+not grow: all that its D knows is learnt, and a new one would begin with nothing."""
 CANDIDATES: dict[str, Values] = {
     "hinge": {"objective": "hinge", "r1_gamma": 1.0, "g_lr": 5e-4, "d_lr": 1e-3},
     "hinge-slow": {"objective": "hinge", "r1_gamma": 1.0, "g_lr": 2e-4, "d_lr": 4e-4},

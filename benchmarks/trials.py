@@ -28,7 +28,7 @@ from textgan.files import sha256_file, write_json
 Values = dict[str, Any]
 REPOSITORY = Path(__file__).parents[1]
 DATA = ("data/images", "data/pairs", "data/captions")
-IN_PROPORTION = ("text_kimg", "ema_kimg", "tick_kimg", "checkpoint_kimg", "select_kimg")
+IN_PROPORTION = ("text_kimg", "ema_kimg", "tick_kimg", "checkpoint_kimg", "select_kimg", "grow_kimg")
 """Lengths of TrainParams that belong to the total one."""
 POLL_SECONDS = 0.2
 

@@ -37,7 +37,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("build/two-processes"))
     args = parser.parse_args(argv)
     lengths = dict.fromkeys(("total_kimg", "checkpoint_kimg", "select_kimg"), args.kimg)
-    changes = {"batch_size": args.batch_size, "text_kimg": TEXT_KIMG, "tick_kimg": TEXT_KIMG, **lengths}
+    changes = {
+        "batch_size": args.batch_size,
+        "text_kimg": TEXT_KIMG,
+        "tick_kimg": TEXT_KIMG,
+        "grow_kimg": 0.0,
+        **lengths,
+    }
     parameters = trials.changed(trials.read_parameters(args.dataset), args.dataset, train=changes)
     rates: dict[int, list[float]] = {1: [], 2: []}
     for number in range(args.rounds):
