@@ -28,12 +28,12 @@ from textgan.caretaker import Caretaker, has_grown, resume
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
 from textgan.growth import at_half_size, grow, half_of
-from textgan.manifest import read_images
+from textgan.manifest import ImageManifest, read_images
 from textgan.micro_batches import is_out_of_memory
 from textgan.networks.build import build_networks
 from textgan.networks.text_encoder import MinilmEncoder
 from textgan.training import RealFeatures, Training, new_training
-from textgan.training_data import load_split
+from textgan.training_data import TrainingData, load_split
 
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "8589934592",
@@ -78,7 +78,6 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         vocabulary = _read_json(pairs / "vocabulary.json")
         work = unfinished_dir("train", _identity(settings, images, pairs))
         words = len(vocabulary["words"])
-        size = manifest.width, manifest.height
         data = load_split(images, pairs, "train", words, settings.damaged, device, settings.text_encoder)
         if settings.batch_size > len(data):
             raise UserError(
@@ -95,27 +94,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         grid = load_split(images, pairs, "select", words, settings.damaged, text_encoder=settings.text_encoder)
         if settings.captions == "none":  # a network that never heard a word is neither scored nor shown with one
             grid.captions = [[[]] for _ in range(len(grid))]
-
-        def trained(
-            part: params.TrainParams, size: tuple[int, int], half: Training | None, last_kimg: float
-        ) -> Training:
-            networks = build_networks(part, *size, words, device)
-            if isinstance(networks.text, MinilmEncoder) and data.vectors is not None:
-                networks.text.calibrate(data.vectors[1:])
-            training = new_training(part, networks, last_kimg)
-            real_features = RealFeatures(data, networks, part, device, half=size[0] < manifest.width)
-            if half is None:
-                resume(training, work)
-            else:
-                grow(half, training)
-            acceleration.accelerate(networks, part, device)
-            Caretaker(training, work, runs, name, grid).run(data, real_features)
-            return training
-
-        half = None
-        if settings.grow_kimg and not has_grown(work):
-            half = trained(at_half_size(settings), half_of(*size), None, settings.grow_kimg)
-        training = trained(settings, size, half, settings.total_kimg)
+        training = _trained(name, settings, manifest, words, data, grid, work, runs, device)
         if distributed.rank() == 0:
             snapshot = {
                 "format": 1,
@@ -152,6 +131,39 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         raise
     finally:
         distributed.stop()
+
+
+def _trained(
+    name: str,
+    settings: params.TrainParams,
+    manifest: ImageManifest,
+    num_words: int,
+    data: TrainingData,
+    select: TrainingData,
+    work: Path,
+    runs: Path,
+    device: torch.device,
+) -> Training:
+    """What is left of the training, from its last checkpoint on; where it grows, at half the size first."""
+
+    def run(part: params.TrainParams, last_kimg: float, size: tuple[int, int], before: Training | None) -> Training:
+        networks = build_networks(part, *size, num_words, device)
+        if isinstance(networks.text, MinilmEncoder) and data.vectors is not None:
+            networks.text.calibrate(data.vectors[1:])
+        training = new_training(part, networks, last_kimg)
+        real_features = RealFeatures(data, networks, part, device, half=size[0] < manifest.width)
+        if before is not None:
+            grow(before, training)
+        else:
+            resume(training, work)
+        acceleration.accelerate(networks, part, device)
+        Caretaker(training, work, runs, name, select).run(data, real_features)
+        return training
+
+    half = None
+    if settings.grow_kimg and not has_grown(work):
+        half = run(at_half_size(settings), settings.grow_kimg, half_of(manifest.width, manifest.height), None)
+    return run(settings, settings.total_kimg, (manifest.width, manifest.height), half)
 
 
 def _last_checkpoint(work: Path | None) -> str:
