@@ -81,9 +81,15 @@ def test_a_grown_snapshot_is_sampled(tmp_path, monkeypatch):
     assert pictures.shape == (1, 32, 32, 3) and pictures.dtype == np.uint8
 
 
-def test_sizes_without_a_half_are_refused():
-    """One line each, with the key."""
-    with pytest.raises(UserError, match="65x64 has no half; set train.grow_kimg to 0"):
-        half_of(65, 64)
-    with pytest.raises(ValueError, match="grow_kimg is 0.008; it must be 0, or above text_kimg and below total_kimg"):
-        settings(**{**GROWING, "grow_kimg": 0.008})
+@pytest.mark.parametrize(("size", "why"), [((65, 64), "it has no half"), ((16, 16), "8x8 cannot be built")])
+def test_sizes_that_cannot_be_grown_to_are_refused(size, why):
+    """One line with the key."""
+    with pytest.raises(UserError, match=f"images: {size[0]}x{size[1]} cannot be grown to: {why}.*grow_kimg to 0"):
+        half_of(*size)
+
+
+@pytest.mark.parametrize("kimg", [-1, 0.008, 0.048])
+def test_growing_lies_between_words_and_the_end(kimg):
+    """By key, value and rule."""
+    with pytest.raises(ValueError, match=f"grow_kimg is {kimg}; it must be 0, or above text_kimg and below total_kimg"):
+        settings(**{**GROWING, "grow_kimg": kimg})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from textgan.errors import UserError
+from textgan.networks.layers import grid_of
 from textgan.params import TrainParams
 from textgan.training import Training
 
@@ -19,22 +20,29 @@ LEAST_PX = 32
 
 def at_half_size(params: TrainParams) -> TrainParams:
     """Parameters of the same networks without their finest level."""
-    from_pixels = params.architecture == "scratch"
+    # Of the projected D all levels have as many channels; of one that sees pixels, coarser ones have twice as many.
+    times = 2 if params.architecture == "scratch" else 1
     return dataclasses.replace(
         params,
         grow_kimg=0.0,
         g_channels=2 * params.g_channels,
-        d_channels=(2 if from_pixels else 1)
-        * params.d_channels,  # of the projected one they are the same on all levels
+        d_channels=times * params.d_channels,
         extractor_px=max(LEAST_PX, params.extractor_px // 2),
     )
 
 
 def half_of(width: int, height: int) -> tuple[int, int]:
     """The size to begin with. Raises UserError where there is none."""
-    if width % 2 or height % 2:
-        raise UserError(f"params.yaml: images: {width}x{height} has no half; set train.grow_kimg to 0")
-    return width // 2, height // 2
+    half = width // 2, height // 2
+    try:
+        if (2 * half[0], 2 * half[1]) != (width, height):
+            raise ValueError("it has no half")
+        grid_of(*half)
+    except ValueError as error:
+        raise UserError(
+            f"params.yaml: images: {width}x{height} cannot be grown to: {error}; set train.grow_kimg to 0"
+        ) from None
+    return half
 
 
 def grow(half: Training, full: Training) -> None:
