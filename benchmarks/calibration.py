@@ -47,7 +47,13 @@ def fitting(trial: Trial, seconds: float, calibrate_kimg: float, root: Path = Pa
     """The same trial with as many images as fit into CPU-seconds, by a short training of the same parameters."""
     train = settings(trial)
     kimg = train["text_kimg"] + calibrate_kimg
-    short = {"total_kimg": kimg, "tick_kimg": calibrate_kimg / 8, "checkpoint_kimg": kimg, "select_kimg": 0.0}
+    short = {
+        "total_kimg": kimg,
+        "tick_kimg": calibrate_kimg / 8,
+        "checkpoint_kimg": kimg,
+        "select_kimg": 0.0,
+        "grow_kimg": 0.0,
+    }
     probe = replace(
         trial,
         name=f"{trial.name}, calibration",

@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import trials
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -67,7 +68,7 @@ def main() -> None:
     value = yaml.safe_load(params.PARAMS_FILE.read_text(encoding="utf-8"))
     training = value["datasets"][dataset]["train"]
     if args.kimg is not None:
-        training["total_kimg"] = args.kimg
+        training.update(trials.of_length(training, args.kimg))
     made_of, measured = sources(dataset), where_and_when()
 
     def part_of(table: str, found: list[dict[str, Any]]) -> dict[str, Any]:

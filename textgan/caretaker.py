@@ -22,12 +22,22 @@ from textgan.training_data import TrainingData
 from textgan.training_loop import run_loop
 
 GRID_CAPTIONS, GRID_SEEDS = 6, 8
+SHOWN = ("d_loss", "g_loss", "choice_right")
+"""Beside the progress."""
 
 
 class Caretaker:
     """Called after each step."""
 
-    def __init__(self, training: Training, work: Path, runs: Path, name: str, select: TrainingData) -> None:
+    def __init__(
+        self,
+        training: Training,
+        work: Path,
+        runs: Path,
+        name: str,
+        select: TrainingData,
+        started: float,  # when this program began, by time.monotonic
+    ) -> None:
         self.training, self.work, self.runs = training, work, runs
         total = round(training.params.total_kimg * 1000)
         self.progress = Progress(total, f"train {name}") if distributed.rank() == 0 else None
@@ -35,7 +45,7 @@ class Caretaker:
             self.progress.skip(training.state.cur_nimg)
         self.stopping = False
         self.board = _board(runs, training.state.cur_nimg) if distributed.rank() == 0 else None
-        self.started = time.monotonic()
+        self.started = started
         every = max(1, len(select) // GRID_CAPTIONS)
         chosen = [select.captions[idx * every % len(select)] for idx in range(GRID_CAPTIONS)]
         self.captions = select.texts([captions[-(row % 2)] for row, captions in enumerate(chosen)])  # both languages
@@ -56,6 +66,8 @@ class Caretaker:
             raise SystemExit(143)
         if self.progress is not None:
             self.progress.close()
+        if self.board is not None:
+            self.board.close()
 
     def _stop(self, _signal: int, _frame: Any) -> None:
         self.stopping = True
@@ -65,20 +77,19 @@ class Caretaker:
         state, settings = training.state, training.params
         total = round(settings.total_kimg * 1000)
         if self.progress is not None:
-            means = {
-                key: state.sums[key] / state.steps for key in ("d_loss", "g_loss", "choice_right") if key in state.sums
-            }
+            means = {key: value for key, value in training.means().items() if key in SHOWN}
             self.progress.update(num, " ".join(f"{key} {value:.3f}" for key, value in means.items()))
         if _passed(state.cur_nimg, num, settings.tick_kimg) or state.cur_nimg >= total:
-            row = {name: round(value / state.steps, 6) for name, value in state.sums.items()}
+            row = {name: round(value, 6) for name, value in training.means().items()}
             if state.micro_batch:
                 row["micro_batch"] = state.micro_batch
             state.curve.append({"cur_nimg": state.cur_nimg, **row})
-            state.sums, state.steps = {}, 0
+            state.sums, state.counts = {}, {}
             if distributed.rank() == 0:
                 self._tick()
-        every, begun = settings.select_kimg, training.is_last_part and state.cur_nimg > training.game_nimg
-        if state.cur_nimg >= total or (begun and every > 0 and _passed(state.cur_nimg, num, every)):
+        every, begun = settings.select_kimg, state.cur_nimg - num >= training.game_nimg
+        due = state.cur_nimg >= total or (begun and every > 0 and _passed(state.cur_nimg, num, every))
+        if training.is_last_part and due:
             self._select()
         self.stopping = distributed.anywhere(self.stopping)  # all processes stop after the same step
         if _passed(state.cur_nimg, num, settings.checkpoint_kimg) or self.stopping:
@@ -134,7 +145,7 @@ def _board(runs: Path, cur_nimg: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined]
     except ImportError:
         raise UserError("TEXTGAN_TENSORBOARD is set; install the package tensorboard, or unset it") from None
-    return SummaryWriter(str(runs / "tensorboard"), purge_step=cur_nimg)
+    return SummaryWriter(str(runs / "tensorboard"), purge_step=cur_nimg + 1)
 
 
 def _passed(cur_nimg: int, num: int, kimg: float) -> bool:
@@ -153,7 +164,7 @@ def save(training: Training, work: Path) -> None:
 def has_grown(work: Path) -> bool:
     """Whether the last checkpoint is of the full size, in a training that grows."""
     place = checkpoint.latest(work)
-    return place is not None and bool(checkpoint.load_state(place)["grown"])
+    return place is not None and bool(checkpoint.load_state(place).get("grown"))
 
 
 def resume(training: Training, work: Path) -> None:

@@ -105,7 +105,7 @@ def load_state(place: Path) -> dict[str, Any]:
     """The counters alone. Raises UserError that names the file."""
     try:
         return dict(json.loads((place / "state.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise _unreadable(place, error) from None
 
 

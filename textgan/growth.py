@@ -1,4 +1,4 @@
-"""Growing: a training begins at half the size, where an image costs half as much, and goes on at the full one.
+"""Growing: a training begins at half the size, where an image costs about half, and goes on at the full one.
 
 After Karras et al. 2018 (progressive growing), in one step and without a fade: G's image is doubled and a block that
 adds nothing yet is put behind it. The text encoder goes on, too. What D sees is another scale, so D begins anew; its
@@ -46,7 +46,8 @@ def half_of(width: int, height: int) -> tuple[int, int]:
 
 
 def grow(half: Training, full: Training) -> None:
-    """Let `full` go on where `half` stands. Optimisers begin anew, as their weights mostly are."""
+    """Let `full` go on where `half` stands. Optimisers begin anew: moments of the text encoder and of G, which go on,
+    come back within steps (beta2 0.99 remembers a hundred)."""
     ours, theirs = full.networks, half.networks
     ours.G.grow_from(theirs.G)
     ours.text.load_state_dict(theirs.text.state_dict())

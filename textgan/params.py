@@ -210,7 +210,7 @@ class TrainParams:
     """fastgan: each layer normalised by image, for captions that say nearly all; dfgan: nothing normalised, for photos,
     of which captions say little."""
     grow_kimg: float = 0.0
-    """Until so many, all is done at half the size, where an image costs half as much; then G grows its finest level and
+    """Until so many, all is done at half the size, where an image costs about half; then G grows its finest level and
     D begins anew, its heads with words for a third of text_kimg. 0: the full size from the start."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: forward and backward in bfloat16, weights, moments and sums in fp32; for GPUs, on a CPU it is slower."""
@@ -228,8 +228,10 @@ class TrainParams:
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
         for key in ("g_pair", "g_pixels", "r1_gamma", "r2_gamma"):
             rule(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
-        grows = self.grow_kimg == 0 or self.text_kimg < self.grow_kimg < self.total_kimg
-        rule(grows, "grow_kimg", self.grow_kimg, "0, or above text_kimg and below total_kimg")
+        least = self.grow_kimg + self.text_kimg / 3 + self.batch_size / 1000  # then a game of the full size begins
+        grows = self.grow_kimg == 0 or (self.text_kimg < self.grow_kimg and least <= self.total_kimg)
+        must = "0, or above text_kimg and, with a third of text_kimg and a batch after it, at most total_kimg"
+        rule(grows, "grow_kimg", self.grow_kimg, must)
         for key in ("beta1", "beta2"):
             rule(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         rule(0 <= self.hard_mismatches <= 64, "hard_mismatches", self.hard_mismatches, "between 0 and 64")

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
     work = None
     try:
         manifest = read_images(images)
+        if settings.grow_kimg:
+            half_of(manifest.width, manifest.height)  # refused before anything is read
         vocabulary = _read_json(pairs / "vocabulary.json")
         work = unfinished_dir("train", _identity(settings, images, pairs))
         words = len(vocabulary["words"])
@@ -146,24 +149,31 @@ def _trained(
 ) -> Training:
     """What is left of the training, from its last checkpoint on; where it grows, at half the size first."""
 
-    def run(part: params.TrainParams, last_kimg: float, size: tuple[int, int], before: Training | None) -> Training:
+    started, size = time.monotonic(), (manifest.width, manifest.height)
+
+    def built(part: params.TrainParams, last_kimg: float, size: tuple[int, int]) -> Training:
         networks = build_networks(part, *size, num_words, device)
         if isinstance(networks.text, MinilmEncoder) and data.vectors is not None:
             networks.text.calibrate(data.vectors[1:])
-        training = new_training(part, networks, last_kimg)
-        real_features = RealFeatures(data, networks, part, device, half=size[0] < manifest.width)
-        if before is not None:
-            grow(before, training)
-        else:
-            resume(training, work)
-        acceleration.accelerate(networks, part, device)
-        Caretaker(training, work, runs, name, select).run(data, real_features)
-        return training
+        return new_training(part, networks, last_kimg)
 
-    half = None
+    def run(training: Training) -> None:
+        real_features = RealFeatures(data, training.networks, training.params, device, half=not training.is_last_part)
+        acceleration.accelerate(training.networks, training.params, device)
+        Caretaker(training, work, runs, name, select, started).run(data, real_features)
+
     if settings.grow_kimg and not has_grown(work):
-        half = run(at_half_size(settings), settings.grow_kimg, half_of(manifest.width, manifest.height), None)
-    return run(settings, settings.total_kimg, (manifest.width, manifest.height), half)
+        half = built(at_half_size(settings), settings.grow_kimg, half_of(*size))
+        resume(half, work)
+        run(half)
+        training = built(settings, settings.total_kimg, size)
+        grow(half, training)
+        del half  # the full size needs the memory
+    else:
+        training = built(settings, settings.total_kimg, size)
+        resume(training, work)
+    run(training)
+    return training
 
 
 def _last_checkpoint(work: Path | None) -> str:

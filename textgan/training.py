@@ -31,10 +31,10 @@ class State:
     nan_steps: int = 0
     micro_batch: int = 0
     """Images at once in a process, where not all of its part of a batch fit into memory; 0: all did."""
-    steps: int = 0
-    """Since the last row of the curve."""
     sums: dict[str, float] = field(default_factory=dict)
-    """Of the statistics since the last row."""
+    """Of the statistics since the last row of the curve."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of how many steps each sum is: not every step has every statistic."""
     curve: list[dict[str, float]] = field(default_factory=list)
     best_nimg: int = 0
     """Where the weights that are kept were made; 0: none were scored yet."""
@@ -58,6 +58,10 @@ class Training:
     """What a forward pass of D changes, the vectors of its spectral norms: undoing a step puts them back."""
     last_nimg: int
     """Where the training ends, or its part at half the size."""
+
+    def means(self) -> dict[str, float]:
+        """Of each statistic since the last row."""
+        return {name: total / self.state.counts[name] for name, total in self.state.sums.items()}
 
     @property
     def game_nimg(self) -> int:

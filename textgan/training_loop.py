@@ -59,9 +59,9 @@ def run_loop(
             update_ema(networks.G_ema.generator, networks.G, beta)
             update_ema(networks.G_ema.text, networks.text, beta)
         state.cur_nimg += params.batch_size
-        state.steps += 1
         for name, value in stats.items():
             state.sums[name] = state.sums.get(name, 0.0) + float(value)
+            state.counts[name] = state.counts.get(name, 0) + 1
         if maintain(training, params.batch_size):
             return
 
@@ -106,8 +106,10 @@ def _train_d(
     """
     networks = training.networks
     part = distributed.local_part(len(batch.token_ids))
-    texts = networks.text(batch.token_ids[part].to(device))  # [M,D] over all processes, the images' own texts first
-    c = distributed.joined(texts.detach()).requires_grad_(True)
+    own = batch.token_ids[part].to(device)
+    # [M,D] over all processes, the images' own texts first; those of one process are never cut, they are small
+    texts = as_memory_allows(training, training.D_opt, lambda _: networks.text(own))
+    c = distributed.joined(texts.detach().float()).requires_grad_(True)
 
     def gradients(cuts: list[slice]) -> Stats:
         c.grad = None
@@ -121,7 +123,7 @@ def _train_d(
 
     gathered = as_memory_allows(training, training.D_opt, gradients)
     assert c.grad is not None, "every judgement compares with texts"
-    texts.backward(distributed.summed(c.grad)[part])
+    texts.backward(distributed.summed(c.grad)[part].to(texts.dtype))
     _step(training, training.D_opt)
     return c.detach(), gathered
 
