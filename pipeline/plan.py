@@ -221,7 +221,7 @@ def seconds_per_image(name: str, params: DatasetParams) -> float | None:
         lines = (RUNS / name / "clock.jsonl").read_text(encoding="utf-8").splitlines()
         ticks = [(tick["cur_nimg"], tick["seconds"]) for tick in map(json.loads, lines)]
         # Its clock begins anew where a training goes on; of all ticks since, for images of half the size are faster.
-        begun = max([0, *(idx for idx in range(1, len(ticks)) if ticks[idx][1] < ticks[idx - 1][1])])
+        begun = max((idx for idx in range(1, len(ticks)) if ticks[idx][1] < ticks[idx - 1][1]), default=0)
         before, after = ticks[begun], ticks[-1]
     except (UserError, OSError, ValueError, KeyError, TypeError, IndexError):
         return None
