@@ -32,6 +32,7 @@ from textgan import acceleration, params, train
 from textgan.dataset import Pairs
 from textgan.errors import UserError, fail
 from textgan.files import write_json
+from textgan.growth import parts_of
 from textgan.networks.build import build_networks
 from textgan.sampling import Snapshot, generate, load_snapshot
 from textgan.sheets import contact_sheet
@@ -160,8 +161,8 @@ def _measured(plan: Plan, preset: str, changes: dict[str, Any]) -> dict[str, Any
     data = train_speed.random_data(width, height, 4 * settings.batch_size)
     data.images = data.images.to(device)  # type: ignore[union-attr]
     networks = build_networks(settings, width, height, train_speed.NUM_WORDS, device)
-    training = new_training(settings, networks)
-    real_features = RealFeatures(data, networks, settings, device)
+    training = new_training(parts_of(settings, width, height)[-1], networks)
+    real_features = RealFeatures(data, training, device)
     acceleration.accelerate(networks, settings, device)
     game = _step(training, data, real_features)
     try:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from textgan import params
 from textgan.facts.schema import VALUES
 from textgan.files import write_json
+from textgan.growth import parts_of
 from textgan.networks.build import build_networks
 from textgan.train import choose_device
 from textgan.training import RealFeatures, Training, new_training
@@ -50,8 +51,8 @@ def main() -> None:
     device = choose_device()
     data = random_data(width, height, 4 * settings.batch_size)
     networks = build_networks(settings, width, height, NUM_WORDS, device)
-    training = new_training(settings, networks)
-    real_features = RealFeatures(data, networks, settings, device)
+    training = new_training(parts_of(settings, width, height)[-1], networks)
+    real_features = RealFeatures(data, training, device)
     noise = torch.Generator().manual_seed(0)
 
     def step(kind: Callable) -> Callable[[], object]:

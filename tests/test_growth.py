@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tests.tiny_training import settings, write_data
 from textgan import train as stage
 from textgan.errors import UserError
-from textgan.growth import at_half_size, grow, half_of
+from textgan.growth import at_half_size, half_of, parts_of
 from textgan.networks.build import build_networks
 from textgan.networks.layers import upsample
 from textgan.sampling import generate, load_snapshot, read_prompts
@@ -29,13 +29,15 @@ GROWING = {"grow_kimg": 0.024, "architecture": "projected", "z_per_caption": 2, 
 def test_the_full_size_begins_with_the_doubled_pictures(generator):
     """Of G and of its average, which differ; D of the other scale is not taken over, the words are."""
     params = settings(**GROWING, generator=generator)
-    half = new_training(at_half_size(params), build_networks(at_half_size(params), 16, 16, 20, CPU), params.grow_kimg)
+    half, full = (
+        new_training(part, build_networks(part.params, part.width, part.height, 20, CPU))
+        for part in parts_of(params, 32, 32)
+    )
     with torch.no_grad():
         for weight in half.networks.G.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.05)
         half.networks.text.embedding.weight.add_(1.0)
-    full = new_training(params, build_networks(params, 32, 32, 20, CPU))
-    grow(half, full)
+    full.grow_from(half)
     z, c = torch.randn(4, params.z_dim), torch.randn(4, params.text_dim)
     for before, now in (
         (half.networks.G, full.networks.G),
@@ -46,7 +48,7 @@ def test_the_full_size_begins_with_the_doubled_pictures(generator):
     assert not torch.equal(full.networks.G(z, c), full.networks.G_ema.generator(z, c))
     words = torch.tensor([[2, 5, 3]])
     assert torch.equal(full.networks.text(words), half.networks.text(words))
-    assert full.state is half.state and full.state.grown
+    assert full.state is half.state and full.state.part == 1
 
 
 def test_the_finest_level_learns():
@@ -62,8 +64,8 @@ def test_real_images_are_halved_by_means(tmp_path):
     """D at half the size sees the mean of each four pixels."""
     images, pairs = write_data(tmp_path)
     data = load_split(images, pairs, "train", 20)
-    params = at_half_size(settings(**GROWING))
-    seen = RealFeatures(data, build_networks(params, 16, 16, 20, CPU), params, CPU, half=True)
+    half = parts_of(settings(**GROWING), 32, 32)[0]
+    seen = RealFeatures(data, new_training(half, build_networks(half.params, 16, 16, 20, CPU)), CPU)
     index = torch.arange(3)
     expected = F.avg_pool2d(data.images[index].float() / 127.5 - 1, 2)
     torch.testing.assert_close(seen.images_at(index), expected)

@@ -20,6 +20,7 @@ from tests.test_training_loop import OPTIMISERS, TWO, in_doubles
 from tests.tiny_training import settings, sigterm_after
 from textgan import train as stage
 from textgan.errors import UserError
+from textgan.growth import parts_of
 from textgan.micro_batches import cuts_of
 from textgan.networks.build import build_networks
 from textgan.networks.generator import Generator
@@ -102,7 +103,7 @@ def test_gradients_and_values_in_cuts_are_those_of_the_whole(place, monkeypatch,
 
 
 def start(place: tuple[Path, Path], params) -> Training:
-    training = new_training(params, build_networks(params, 32, 32, WORDS, torch.device("cpu")))
+    training = new_training(parts_of(params, 32, 32)[-1], build_networks(params, 32, 32, WORDS, torch.device("cpu")))
     for optimiser in (training.D_opt, training.G_opt):
         for group in optimiser.param_groups:
             group["lr"] = 1e-3
@@ -113,7 +114,7 @@ def two_steps(place: tuple[Path, Path], training: Training) -> dict[str, torch.T
     """What two steps leave behind: gradients, weights, spectral norms, statistics."""
     params, networks = training.params, training.networks
     data = load_split(*place, "train", WORDS)
-    real_features = RealFeatures(data, networks, params, torch.device("cpu"))
+    real_features = RealFeatures(data, training, torch.device("cpu"))
     left: dict[str, torch.Tensor] = {}
     for step in (text_step, game_step):
         batch = data.batch(0, training.state.cur_nimg, params.batch_size, params.hard_mismatches)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from textgan import params
+from textgan.growth import parts_of
 from textgan.networks.build import build_networks
 from textgan.training import new_training
 
@@ -22,13 +23,14 @@ def test_a_preset_builds_its_networks(name, monkeypatch):
     monkeypatch.setattr("torch.nn.init.orthogonal_", lambda weight, gain=1.0: weight)  # minutes for nothing
     loaded = params.load(PRESETS / f"{name}.yaml")
     for dataset in loaded.datasets.values():
-        networks = build_networks(dataset.train, dataset.images.width, dataset.images.height, 300, torch.device("cpu"))
-        new_training(dataset.train, networks)
+        width, height = dataset.images.width, dataset.images.height
+        networks = build_networks(dataset.train, width, height, 300, torch.device("cpu"))
+        new_training(parts_of(dataset.train, width, height)[-1], networks)
         for module in (networks.text, networks.G, networks.D):
             module.to(META)
         c = networks.text(torch.ones(2, dataset.pairs.max_tokens, dtype=torch.int64, device=META))
         pictures = networks.G(torch.empty(2, dataset.train.z_dim, device=META), c)
-        assert pictures.shape == (2, 3, dataset.images.height, dataset.images.width)
+        assert pictures.shape == (2, 3, height, width)
         judged = networks.D(networks.D.features(pictures))
         assert judged.matched(c).shape == judged.base.shape and judged.vectors.shape[2] == dataset.train.text_dim
         assert dataset.train.batch_size % 8 == 0  # a node of eight GPUs divides it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -12,12 +11,13 @@ from typing import Any
 
 import torch
 
-from textgan import acceleration, checkpoint, distributed
+from textgan import acceleration, distributed
 from textgan.best import SelectScore
 from textgan.errors import UserError
 from textgan.progress import Progress
+from textgan.resume import save
 from textgan.sheets import contact_sheet, to_uint8
-from textgan.training import RealFeatures, State, Training
+from textgan.training import RealFeatures, Training
 from textgan.training_data import TrainingData
 from textgan.training_loop import run_loop
 
@@ -49,7 +49,7 @@ class Caretaker:
         every = max(1, len(select) // GRID_CAPTIONS)
         chosen = [select.captions[idx * every % len(select)] for idx in range(GRID_CAPTIONS)]
         self.captions = select.texts([captions[-(row % 2)] for row, captions in enumerate(chosen)])  # both languages
-        scored = training.params.select_kimg > 0 and training.is_last_part and distributed.rank() == 0
+        scored = training.params.select_kimg > 0 and training.part.is_last and distributed.rank() == 0
         self.score = SelectScore(select, training.params) if scored else None
 
     def run(self, data: TrainingData, real_features: RealFeatures) -> None:
@@ -87,9 +87,9 @@ class Caretaker:
             state.sums, state.counts = {}, {}
             if distributed.rank() == 0:
                 self._tick()
-        every, begun = settings.select_kimg, state.cur_nimg - num >= training.game_nimg
+        every, begun = settings.select_kimg, state.cur_nimg - num >= training.part.game_nimg
         due = state.cur_nimg >= total or (begun and every > 0 and _passed(state.cur_nimg, num, every))
-        if training.is_last_part and due:
+        if training.part.is_last and due:
             self._select()
         self.stopping = distributed.anywhere(self.stopping)  # all processes stop after the same step
         if _passed(state.cur_nimg, num, settings.checkpoint_kimg) or self.stopping:
@@ -152,29 +152,3 @@ def _passed(cur_nimg: int, num: int, kimg: float) -> bool:
     """Whether the step that ended at `cur_nimg` reached a multiple of `kimg` thousand images."""
     every = kimg * 1000
     return cur_nimg // every != (cur_nimg - num) // every
-
-
-def save(training: Training, work: Path) -> None:
-    """Write a checkpoint."""
-    optimisers = {"D": training.D_opt, "G": training.G_opt}
-    tensors = checkpoint.pack(training.networks.modules(), optimisers)
-    checkpoint.save(work, training.state.cur_nimg, tensors, dataclasses.asdict(training.state))
-
-
-def has_grown(work: Path) -> bool:
-    """Whether the last checkpoint is of the full size, in a training that grows."""
-    place = checkpoint.latest(work)
-    return place is not None and bool(checkpoint.load_state(place).get("grown"))
-
-
-def resume(training: Training, work: Path) -> None:
-    """Go back to the last checkpoint, if there is one."""
-    place = checkpoint.latest(work)
-    if place is None:
-        return
-    tensors, state = checkpoint.load(place)
-    try:
-        checkpoint.unpack(tensors, training.networks.modules(), {"D": training.D_opt, "G": training.G_opt})
-        training.state = State(**state)
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{place}: belongs to other networks ({error}); remove it to begin again") from None

@@ -96,18 +96,7 @@ def latest(directory: Path) -> Path | None:
 def load(place: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and counters of a checkpoint. Raises UserError that names the file."""
     try:
-        return load_file(place / "tensors.safetensors"), load_state(place)
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(place, error) from None
-
-
-def load_state(place: Path) -> dict[str, Any]:
-    """The counters alone. Raises UserError that names the file."""
-    try:
-        return dict(json.loads((place / "state.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise _unreadable(place, error) from None
-
-
-def _unreadable(place: Path, error: Exception) -> UserError:
-    return UserError(f"{place}: the checkpoint cannot be read ({error}); remove it to begin again")
+        state = dict(json.loads((place / "state.json").read_text(encoding="utf-8")))
+        return load_file(place / "tensors.safetensors"), state
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise UserError(f"{place}: the checkpoint cannot be read ({error}); remove it to begin again") from None

@@ -8,14 +8,40 @@ heads first learn from real pairs which words go with which image, as all do at 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 from textgan.errors import UserError
 from textgan.networks.layers import grid_of
 from textgan.params import TrainParams
-from textgan.training import Training
 
 LEAST_PX = 32
 """The frozen network has a stride of 32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a training does at one size of its images: all of it, or one of two."""
+
+    params: TrainParams
+    """Of the networks of this size."""
+    width: int
+    height: int
+    game_nimg: int
+    """Until so many images, words alone are learnt."""
+    last_nimg: int
+    """Where it ends."""
+    is_last: bool
+    """Whether its G is of the size that will be kept."""
+
+
+def parts_of(params: TrainParams, width: int, height: int) -> list[Part]:
+    """In their order. Raises UserError where the size cannot be grown to."""
+    text, end = params.text_kimg * 1000, round(params.total_kimg * 1000)
+    if params.grow_kimg == 0:
+        return [Part(params, width, height, round(text), end, is_last=True)]
+    grown = round(params.grow_kimg * 1000)
+    half = Part(at_half_size(params), *half_of(width, height), round(text), grown, is_last=False)
+    return [half, Part(params, width, height, round(grown + text / 3), end, is_last=True)]
 
 
 def at_half_size(params: TrainParams) -> TrainParams:
@@ -43,15 +69,3 @@ def half_of(width: int, height: int) -> tuple[int, int]:
             f"params.yaml: images: {width}x{height} cannot be grown to: {error}; set train.grow_kimg to 0"
         ) from None
     return half
-
-
-def grow(half: Training, full: Training) -> None:
-    """Let `full` go on where `half` stands. Optimisers begin anew: moments of the text encoder and of G, which go on,
-    come back within steps (beta2 0.99 remembers a hundred)."""
-    ours, theirs = full.networks, half.networks
-    ours.G.grow_from(theirs.G)
-    ours.text.load_state_dict(theirs.text.state_dict())
-    ours.G_ema.generator.grow_from(theirs.G_ema.generator)
-    ours.G_ema.text.load_state_dict(theirs.G_ema.text.state_dict())
-    full.state = half.state
-    full.state.grown = True

@@ -25,14 +25,15 @@ from safetensors.torch import save_file
 
 import textgan
 from textgan import acceleration, checkpoint, distributed, params
-from textgan.caretaker import Caretaker, has_grown, resume
+from textgan.caretaker import Caretaker
 from textgan.errors import UserError, program
 from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, write_bytes, write_json
-from textgan.growth import at_half_size, grow, half_of
-from textgan.manifest import ImageManifest, read_images
+from textgan.growth import Part, parts_of
+from textgan.manifest import read_images
 from textgan.micro_batches import is_out_of_memory
 from textgan.networks.build import build_networks
 from textgan.networks.text_encoder import MinilmEncoder
+from textgan.resume import last_saved
 from textgan.training import RealFeatures, Training, new_training
 from textgan.training_data import TrainingData, load_split
 
@@ -76,8 +77,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
     work = None
     try:
         manifest = read_images(images)
-        if settings.grow_kimg:
-            half_of(manifest.width, manifest.height)  # refused before anything is read
+        parts = parts_of(settings, manifest.width, manifest.height)  # refused before anything is read
         vocabulary = _read_json(pairs / "vocabulary.json")
         work = unfinished_dir("train", _identity(settings, images, pairs))
         words = len(vocabulary["words"])
@@ -97,7 +97,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         grid = load_split(images, pairs, "select", words, settings.damaged, text_encoder=settings.text_encoder)
         if settings.captions == "none":  # a network that never heard a word is neither scored nor shown with one
             grid.captions = [[[]] for _ in range(len(grid))]
-        training = _trained(name, settings, manifest, words, data, grid, work, runs, device)
+        training = _trained(name, parts, words, data, grid, work, runs, device)
         if distributed.rank() == 0:
             snapshot = {
                 "format": 1,
@@ -138,8 +138,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
 
 def _trained(
     name: str,
-    settings: params.TrainParams,
-    manifest: ImageManifest,
+    parts: list[Part],
     num_words: int,
     data: TrainingData,
     select: TrainingData,
@@ -148,31 +147,31 @@ def _trained(
     device: torch.device,
 ) -> Training:
     """What is left of the training, from its last checkpoint on; where it grows, at half the size first."""
+    started = time.monotonic()
 
-    started, size = time.monotonic(), (manifest.width, manifest.height)
-
-    def built(part: params.TrainParams, last_kimg: float, size: tuple[int, int]) -> Training:
-        networks = build_networks(part, *size, num_words, device)
+    def built(part: Part) -> Training:
+        networks = build_networks(part.params, part.width, part.height, num_words, device)
         if isinstance(networks.text, MinilmEncoder) and data.vectors is not None:
             networks.text.calibrate(data.vectors[1:])
-        return new_training(part, networks, last_kimg)
+        return new_training(part, networks)
 
     def run(training: Training) -> None:
-        real_features = RealFeatures(data, training.networks, training.params, device, half=not training.is_last_part)
+        real_features = RealFeatures(data, training, device)
         acceleration.accelerate(training.networks, training.params, device)
         Caretaker(training, work, runs, name, select, started).run(data, real_features)
 
-    if settings.grow_kimg and not has_grown(work):
-        half = built(at_half_size(settings), settings.grow_kimg, half_of(*size))
-        resume(half, work)
-        run(half)
-        training = built(settings, settings.total_kimg, size)
-        grow(half, training)
-        del half  # the full size needs the memory
-    else:
-        training = built(settings, settings.total_kimg, size)
-        resume(training, work)
+    saved = last_saved(work)
+    at = saved.state.part if saved else 0
+    training = built(parts[at])
+    if saved:
+        saved.restore(training)
+        del saved  # its tensors are those of the training now
     run(training)
+    for part in parts[at + 1 :]:
+        before, training = training, built(part)
+        training.grow_from(before)
+        del before  # the full size needs the memory
+        run(training)
     return training
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textgan.augment import augment
+from textgan.growth import Part
 from textgan.networks.build import Networks
 from textgan.networks.layers import is_spectral_norm
 from textgan.optimisers import build_optimiser
@@ -39,15 +40,15 @@ class State:
     best_nimg: int = 0
     """Where the weights that are kept were made; 0: none were scored yet."""
     best_score: float = 0.0
-    grown: bool = False
-    """Whether the half size is behind it."""
+    part: int = 0
+    """At which of its sizes it is."""
 
 
 @dataclass(slots=True)
 class Training:
     """The networks, optimisers and counters of one training."""
 
-    params: TrainParams
+    part: Part
     networks: Networks
     D_opt: torch.optim.Optimizer
     G_opt: torch.optim.Optimizer
@@ -56,36 +57,38 @@ class Training:
     """What is trained of D."""
     D_norms: list[Tensor]
     """What a forward pass of D changes, the vectors of its spectral norms: undoing a step puts them back."""
-    last_nimg: int
-    """Where the training ends, or its part at half the size."""
+
+    @property
+    def params(self) -> TrainParams:
+        """Of the networks of its size."""
+        return self.part.params
 
     def means(self) -> dict[str, float]:
         """Of each statistic since the last row."""
         return {name: total / self.state.counts[name] for name, total in self.state.sums.items()}
 
-    @property
-    def game_nimg(self) -> int:
-        """Until so many images, words alone are learnt: at the start, and by a D that is new after growing."""
-        text = self.params.text_kimg * 1000
-        return round(self.params.grow_kimg * 1000 + text / 3 if self.state.grown else text)
+    def grow_from(self, half: Training) -> None:
+        """Go on where `half` stands. Optimisers begin anew: moments of the text encoder and of G, which go on, come
+        back within steps (beta2 0.99 remembers a hundred)."""
+        ours, theirs = self.networks, half.networks
+        ours.G.grow_from(theirs.G)
+        ours.text.load_state_dict(theirs.text.state_dict())
+        ours.G_ema.generator.grow_from(theirs.G_ema.generator)
+        ours.G_ema.text.load_state_dict(theirs.G_ema.text.state_dict())
+        self.state = half.state
+        self.state.part += 1
 
-    @property
-    def is_last_part(self) -> bool:
-        """Whether its G is of the size that will be kept."""
-        return self.last_nimg == round(self.params.total_kimg * 1000)
 
-
-def new_training(params: TrainParams, networks: Networks, last_kimg: float | None = None) -> Training:
-    """At image 0; it ends after `total_kimg`, or where told."""
-    D_weights = list(networks.D.parameters())
+def new_training(part: Part, networks: Networks) -> Training:
+    """At image 0."""
+    params, D_weights = part.params, list(networks.D.parameters())
     return Training(
-        params,
+        part,
         networks,
         D_opt=build_optimiser(params, [*D_weights, *networks.text.parameters()], params.d_lr),
         G_opt=build_optimiser(params, networks.G.parameters(), params.g_lr),
         state=State(),
         D_weights=D_weights,
-        last_nimg=round((last_kimg or params.total_kimg) * 1000),
         D_norms=[buffer for part in networks.D.modules() if is_spectral_norm(part) for buffer in part.buffers()],
     )
 
@@ -93,16 +96,11 @@ def new_training(params: TrainParams, networks: Networks, last_kimg: float | Non
 class RealFeatures:
     """What D sees of real images: computed once and kept in fp16 where all of it fits, else computed each time."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        networks: Networks,
-        params: TrainParams,
-        device: torch.device,
-        half: bool = False,  # at half the size, each pixel the mean of four
-    ) -> None:
-        self.D, self.device, self.policy, self.half = networks.D, device, params.augment, half
+    def __init__(self, data: TrainingData, training: Training, device: torch.device) -> None:
+        networks, params = training.networks, training.params
+        self.D, self.device, self.policy = networks.D, device, params.augment
         self.images = data.images
+        self.smaller = data.images.shape[3] // training.part.width  # by so much is its side
         self.kept: list[Tensor] | None = None
         with torch.no_grad():
             networks.D.calibrate(self.images_at(torch.arange(min(len(data), 256))))
@@ -124,7 +122,7 @@ class RealFeatures:
     def images_at(self, index: Tensor) -> Tensor:  # [N] -> [N,3,H,W] in [-1,1]
         """The images themselves."""
         images = self.images[index].to(self.device).float() / 127.5 - 1
-        return F.avg_pool2d(images, 2) if self.half else images
+        return images if self.smaller == 1 else F.avg_pool2d(images, self.smaller)  # each pixel the mean of four
 
     def __call__(self, index: Tensor, numbers: Tensor) -> list[Tensor]:
         """Features of the images `index`, augmented by `numbers` where a policy says so."""

@@ -44,13 +44,13 @@ def run_loop(
     """Train until the last image of this training, or until `maintain` says stop."""
     params, state, networks = training.params, training.state, training.networks
     total_nimg, text_nimg = round(params.total_kimg * 1000), round(params.text_kimg * 1000)
-    while state.cur_nimg < training.last_nimg:
+    while state.cur_nimg < training.part.last_nimg:
         noise = torch.Generator().manual_seed(derive_seed(params.seed, "step", state.cur_nimg))
         data.at_once = state.micro_batch
         batch = data.batch(params.seed, state.cur_nimg, params.batch_size, params.hard_mismatches, params.captions)
         for optimiser, base in ((training.D_opt, params.d_lr), (training.G_opt, params.g_lr)):
             set_learning_rate(optimiser, learning_rate(base, state.cur_nimg, total_nimg, params.lr_decay))
-        if state.cur_nimg < training.game_nimg:
+        if state.cur_nimg < training.part.game_nimg:
             stats = text_step(training, batch, real_features, noise)
         else:
             stats = game_step(training, batch, real_features, noise)
