@@ -15,7 +15,7 @@ from textgan import train as stage
 from textgan.errors import UserError
 from textgan.growth import at_half_size, half_of, parts_of
 from textgan.networks.build import build_networks
-from textgan.networks.layers import upsample
+from textgan.networks.layers import blend_twice, repeat_twice
 from textgan.sampling import generate, load_snapshot, read_prompts
 from textgan.text import Vocabulary, encode_prompt
 from textgan.training import RealFeatures, new_training
@@ -25,8 +25,8 @@ CPU = torch.device("cpu")
 GROWING = {"grow_kimg": 0.024, "architecture": "projected", "z_per_caption": 2, "g_pixels": 1.0}
 
 
-@pytest.mark.parametrize("generator", ["fastgan", "dfgan"])
-def test_the_full_size_begins_with_the_doubled_pictures(generator):
+@pytest.mark.parametrize(("generator", "doubled"), [("fastgan", repeat_twice), ("dfgan", blend_twice)])
+def test_the_full_size_begins_with_the_doubled_pictures(generator, doubled):
     """Of G and of its average, which differ; D of the other scale is not taken over, the words are."""
     params = settings(**GROWING, generator=generator)
     half, full = (
@@ -44,7 +44,7 @@ def test_the_full_size_begins_with_the_doubled_pictures(generator):
         (half.networks.G_ema.generator, full.networks.G_ema.generator),
     ):
         assert now(z, c).shape == (4, 3, 32, 32)
-        torch.testing.assert_close(now(z, c), upsample(before(z, c)))
+        torch.testing.assert_close(now(z, c), doubled(before(z, c)))
     assert not torch.equal(full.networks.G(z, c), full.networks.G_ema.generator(z, c))
     words = torch.tensor([[2, 5, 3]])
     assert torch.equal(full.networks.text(words), half.networks.text(words))
@@ -69,7 +69,7 @@ def test_real_images_are_halved_by_means(tmp_path):
     index = torch.arange(3)
     expected = F.avg_pool2d(data.images[index].float() / 127.5 - 1, 2)
     torch.testing.assert_close(seen.images_at(index), expected)
-    assert seen(index, torch.zeros(3, 4))[0].shape[2:] == (8, 8)  # stride 4 of the 32 pixels that lite0 sees at least
+    assert seen(index, torch.zeros(3, 4))[0].shape[2:] == (8, 8)  # stride 4 of 32 pixels, as of the full size
 
 
 def test_a_grown_snapshot_is_sampled(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textgan.networks.generator import Parts
-from textgan.networks.layers import LEAK, upsample
+from textgan.networks.layers import LEAK, blend_twice
 
 HIDDEN = 128
 """Units between a style and the scales and shifts that it gives."""
@@ -46,25 +46,6 @@ class Modulation(nn.Module):
         return F.leaky_relu(torch.addcmul(shift, x, 1 + scale), LEAK)
 
 
-class DFBlock(nn.Module):
-    """Doubles the size: the widening convolution runs before the upsampling, the refining one after it."""
-
-    def __init__(self, in_channels: int, out_channels: int, z_dim: int, text_dim: int) -> None:
-        super().__init__()
-        widths = [in_channels, in_channels, out_channels, out_channels]
-        self.modulations = nn.ModuleList(Modulation(channels, z_dim, text_dim) for channels in widths)
-        self.widen = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.refine = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        self.gate = nn.Parameter(torch.full((1,), GATE))
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N,Cin,H,W], [N,S] -> [N,Cout,2H,2W]
-        first, second, third, fourth = self.modulations
-        y = upsample(self.widen(second(first(x, style), style)))
-        y = self.refine(fourth(third(y, style), style))
-        return upsample(self.skip(x)) + self.gate * y
-
-
 class Beside(nn.Module):
     """(z, c) -> style: both as they are, side by side."""
 
@@ -87,5 +68,17 @@ class PlainRGB(nn.Module):
 
 def dfgan(z_dim: int, text_dim: int) -> Parts:
     """z alone makes the coarsest grid."""
-    block = partial(DFBlock, z_dim=z_dim, text_dim=text_dim)
-    return Parts(mapping=Beside, seed_dim=z_dim, block=block, to_rgb=PlainRGB, squash=None)
+    return Parts(
+        mapping=Beside,
+        seed_dim=z_dim,
+        modulation=partial(Modulation, z_dim=z_dim, text_dim=text_dim),
+        conv=_conv,
+        gate=GATE,
+        upsample=blend_twice,
+        to_rgb=PlainRGB,
+        squash=None,
+    )
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textgan.networks.generator import Parts
-from textgan.networks.layers import LEAK, StyleNorm, conv, pixel_norm, upsample
+from textgan.networks.layers import LEAK, StyleNorm, conv, pixel_norm, repeat_twice
 
 
 class StyleMapping(nn.Module):
@@ -33,21 +33,6 @@ class StyleMapping(nn.Module):
         for layer in self.layers:
             joint = pixel_norm(F.leaky_relu(layer(joint), LEAK))
         return torch.cat([joint, c], dim=1)
-
-
-class FastBlock(nn.Module):
-    """Doubles the size: the widening convolution runs before the upsampling, the refining one after it."""
-
-    def __init__(self, in_channels: int, out_channels: int, style_dim: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList([StyleNorm(in_channels, style_dim), StyleNorm(out_channels, style_dim)])
-        self.convs = nn.ModuleList([conv(in_channels, out_channels), conv(out_channels, out_channels)])
-        self.skip = conv(in_channels, out_channels, kernel=1) if in_channels != out_channels else nn.Identity()
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N,Cin,H,W], [N,S] -> [N,Cout,2H,2W]
-        y = upsample(self.convs[0](self.norms[0](x, style)))
-        y = self.convs[1](self.norms[1](y, style))
-        return y + upsample(self.skip(x))
 
 
 class StyledRGB(nn.Module):
@@ -70,7 +55,10 @@ def fastgan(z_dim: int, text_dim: int) -> Parts:
     return Parts(
         mapping=partial(StyleMapping, z_dim, text_dim, joint_dim),
         seed_dim=style_dim,
-        block=partial(FastBlock, style_dim=style_dim),
+        modulation=partial(StyleNorm, style_dim=style_dim),
+        conv=conv,
+        gate=None,
+        upsample=repeat_twice,
         to_rgb=partial(StyledRGB, style_dim=style_dim),
         squash=torch.tanh,
     )

@@ -9,12 +9,12 @@ N batch, Z latent, D text features, S style, C channels
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from textgan.networks.layers import grid_of, upsample, widths_of
+from textgan.networks.layers import grid_of, repeat_twice, widths_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,30 @@ class Parts:
 
     mapping: Callable[[], nn.Module]  # () -> a module ([N,Z], [N,D]) -> [N,S]
     seed_dim: int  # the coarsest grid is made of so many first entries of the style
-    block: Callable[[int, int], nn.Module]  # channels before and after -> ([N,Cin,H,W], [N,S]) -> [N,Cout,2H,2W]
+    modulation: Callable[[int], nn.Module]  # channels -> ([N,C,H,W], [N,S]) -> the same, the style in it
+    conv: Callable[..., nn.Conv2d]  # channels before and after, kernel (3) -> one that keeps the size
+    gate: float | None  # how far the residual branches are open at first, which is learnt; None: they are open
+    upsample: Callable[[Tensor], Tensor]  # [N,C,H,W] -> [N,C,2H,2W]
     to_rgb: Callable[[int], nn.Module]  # channels -> ([N,C,H,W], [N,S]) -> [N,3,H,W]; has a convolution `conv`
     squash: Callable[[Tensor], Tensor] | None  # of the sum of all colours
+
+
+class Block(nn.Module):
+    """Doubles the size: the widening convolution runs before the upsampling, the refining one after it."""
+
+    def __init__(self, in_channels: int, out_channels: int, parts: Parts) -> None:
+        super().__init__()
+        self.upsample = parts.upsample
+        self.modulations = nn.ModuleList([parts.modulation(in_channels), parts.modulation(out_channels)])
+        self.widen = parts.conv(in_channels, out_channels)
+        self.refine = parts.conv(out_channels, out_channels)
+        self.skip = parts.conv(in_channels, out_channels, kernel=1) if in_channels != out_channels else nn.Identity()
+        self.gate = None if parts.gate is None else nn.Parameter(torch.full((1,), parts.gate))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N,Cin,H,W], [N,S] -> [N,Cout,2H,2W]
+        y = self.upsample(self.widen(self.modulations[0](x, style)))
+        y = self.refine(self.modulations[1](y, style))
+        return self.upsample(self.skip(x)) + (y if self.gate is None else self.gate * y)
 
 
 class Generator(nn.Module):
@@ -46,12 +67,15 @@ class Generator(nn.Module):
         grown: bool = False,
     ) -> None:
         super().__init__()
-        self.z_dim, self.seed_dim, self.squash = z_dim, parts.seed_dim, parts.squash
+        self.z_dim, self.seed_dim, self.upsample, self.squash = z_dim, parts.seed_dim, parts.upsample, parts.squash
         self.columns, self.rows, doublings = grid_of(width, height)
         widths = widths_of(channels, max_channels, doublings)
         self.mapping = parts.mapping()
         self.seed = nn.Linear(parts.seed_dim, widths[0] * self.rows * self.columns)
-        self.blocks = nn.ModuleList(parts.block(*pair) for pair in zip(widths, widths[1:], strict=False))
+        # What a grown one adds to the doubled colours is what they lack, details: blending there would blur them.
+        finest = replace(parts, upsample=repeat_twice) if grown else parts
+        kinds = [parts] * (doublings - 1) + [finest]
+        self.blocks = nn.ModuleList(Block(*triple) for triple in zip(widths, widths[1:], kinds, strict=False))
         self.to_rgb = parts.to_rgb(widths[-1])
         self.coarse_rgb = parts.to_rgb(widths[-2]) if grown else None
 
@@ -66,7 +90,7 @@ class Generator(nn.Module):
             coarse, x = x, block(x, style)
         colours: Tensor = self.to_rgb(x, style)
         if self.coarse_rgb is not None:
-            colours = colours + upsample(self.coarse_rgb(coarse, style))
+            colours = colours + self.upsample(self.coarse_rgb(coarse, style))
         return colours if self.squash is None else self.squash(colours)
 
     @torch.no_grad()
@@ -78,3 +102,5 @@ class Generator(nn.Module):
         self.coarse_rgb.load_state_dict(half.to_rgb.state_dict())
         for weight in self.to_rgb.conv.parameters():  # type: ignore[union-attr]
             weight.zero_()
+        if self.blocks[-1].gate is not None:  # open at once: it has less time than the others had
+            self.blocks[-1].gate.fill_(1.0)  # type: ignore[operator, union-attr]

@@ -18,9 +18,14 @@ def pixel_norm(x: Tensor) -> Tensor:  # [N,C,...] -> [N,C,...]
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
-def upsample(x: Tensor) -> Tensor:  # [N,C,H,W] -> [N,C,2H,2W]
+def repeat_twice(x: Tensor) -> Tensor:  # [N,C,H,W] -> [N,C,2H,2W]
     """Twice the size, nearest neighbour."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def blend_twice(x: Tensor) -> Tensor:  # [N,C,H,W] -> [N,C,2H,2W]
+    """Twice the size, bilinear: the filter 1 3 3 1 of StyleGAN2 (Karras et al. 2020)."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def conv(in_channels: int, out_channels: int, kernel: int = 3, gain: float = 1.0) -> nn.Conv2d:
