@@ -1,8 +1,10 @@
 """The generator `dfgan`, after DF-GAN (Tao et al. 2022).
 
 z alone makes the coarsest grid; every layer after it is scaled and shifted by z and the words, and nothing is
-normalised. On photos it draws many pictures of a caption where `fastgan` draws a few; on drawings, whose captions say
-nearly all, it takes fewer words to combinations that were never seen (`docs/results.md`, "Photos on a CPU").
+normalised. Unlike there, a convolution has one modulation, not two, and sizes are doubled by blending: pixels that were
+repeated left a net of dots on photos. There it draws many pictures of a caption where `fastgan` draws a few; on
+drawings, whose captions say nearly all, it takes fewer words to combinations that were never seen (`docs/results.md`,
+"Photos on a CPU").
 
 N batch, Z latent, D text features, S style, C channels
 """
