@@ -96,6 +96,12 @@ def test_nothing_is_kept_before_the_finest_level_has_played(tmp_path, monkeypatc
     assert all(int(line.split(",")[0]) > 32 for line in scored) and scored
 
 
+@pytest.mark.parametrize(("full", "half"), [(32, 32), (48, 48), (64, 48), (128, 64)])
+def test_the_frozen_network_sees_enough_of_the_half_size(full, half):
+    """Half of what it will see, but 48 pixels, unless it never sees as many."""
+    assert at_half_size(settings(**GROWING, extractor_px=full)).extractor_px == half
+
+
 @pytest.mark.parametrize(("size", "why"), [((65, 64), "it has no half"), ((16, 16), "8x8 cannot be built")])
 def test_sizes_that_cannot_be_grown_to_are_refused(size, why):
     """One line with the key."""

@@ -1,4 +1,4 @@
-"""Growing: a training begins at half the size, where an image costs about half, and goes on at the full one.
+"""Growing: a training begins at half the size, where an image costs half to two thirds, and goes on at the full one.
 
 After Karras et al. 2018 (progressive growing), in one step and without a fade: G's image is doubled and a block that
 adds nothing yet is put behind it. The text encoder goes on, too. What D sees is another scale, so D begins anew; its
@@ -15,8 +15,8 @@ from textgan.networks.layers import grid_of
 from textgan.params import TrainParams
 
 LEAST_PX = 48
-"""What the frozen network sees of the half size: no less than this, unless of the full one it sees less, too. Photos of
-32 pixels came out better (`docs/results.md`, "Photos on a CPU"): so small, its last level has a single place."""
+"""What the frozen network sees of the half size: no less than this, unless of the full one it sees less, too. Of
+32 pixels it would see its last level as a single place; photos of 32 came out better where it saw them at 48."""
 
 
 @dataclass(frozen=True, slots=True)

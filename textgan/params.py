@@ -210,8 +210,8 @@ class TrainParams:
     """fastgan: each layer normalised by image, for captions that say nearly all; dfgan: nothing normalised, for photos,
     of which captions say little."""
     grow_kimg: float = 0.0
-    """Until so many, all is done at half the size, where an image costs about half; then G grows its finest level and
-    D begins anew, its heads with words for a third of text_kimg. 0: the full size from the start."""
+    """Until so many, all is done at half the size, where an image costs half to two thirds; then G grows its finest
+    level and D begins anew, its heads with words for a third of text_kimg. 0: the full size from the start."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: forward and backward in bfloat16, weights, moments and sums in fp32; for GPUs, on a CPU it is slower."""
     compile: bool = False

@@ -25,7 +25,7 @@ class Saved:
         """Put a new training of the same size back to where it was saved. Raises UserError."""
         try:
             checkpoint.unpack(self.tensors, training.networks.modules(), {"D": training.D_opt, "G": training.G_opt})
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, IndexError, RuntimeError, TypeError) as error:
             raise _of_others(self.place, error) from None
         training.state = self.state
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from textgan import params
 from textgan.errors import UserError
-from textgan.networks.build import TextToImage, build_text_to_image
+from textgan.networks.build import SNAPSHOT_FORMAT, TextToImage, build_text_to_image
 from textgan.networks.text_encoder import PAD_ID, SENTENCE_DIM, Deaf
 from textgan.seeds import derive_seed
 from textgan.sheets import to_uint8
@@ -68,8 +68,8 @@ def load_snapshot(directory: Path, device: torch.device | None = None) -> Snapsh
         ) from None
     except (ValueError, SafetensorError) as error:
         raise UserError(f"{directory}: no snapshot: {error}") from None
-    if info.get("format") != 1:
-        raise UserError(f"{file}: format is {info.get('format')!r}; this version reads 1")
+    if info.get("format") != SNAPSHOT_FORMAT:
+        raise UserError(f"{file}: format is {info.get('format')!r}; this version reads {SNAPSHOT_FORMAT}")
     for key in ("train", "width", "height", "num_words", "vocabulary_sha256", "max_tokens"):
         if key not in info:
             raise UserError(f"{file}: {key} is missing; the stage train writes it")

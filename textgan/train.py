@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -31,9 +32,9 @@ from textgan.files import fingerprint, publishing, sha256_file, unfinished_dir, 
 from textgan.growth import Part, parts_of
 from textgan.manifest import read_images
 from textgan.micro_batches import is_out_of_memory
-from textgan.networks.build import build_networks
+from textgan.networks.build import SNAPSHOT_FORMAT, build_networks
 from textgan.networks.text_encoder import MinilmEncoder
-from textgan.resume import last_saved
+from textgan.resume import last_saved, save
 from textgan.training import RealFeatures, Training, new_training
 from textgan.training_data import TrainingData, load_split
 
@@ -100,7 +101,7 @@ def train(name: str, settings: params.TrainParams, images: Path, pairs: Path, ou
         training = _trained(name, parts, words, data, grid, work, runs, device)
         if distributed.rank() == 0:
             snapshot = {
-                "format": 1,
+                "format": SNAPSHOT_FORMAT,
                 "dataset": name,
                 "textgan": textgan.__version__,
                 "width": manifest.width,
@@ -165,12 +166,15 @@ def _trained(
     training = built(parts[at])
     if saved:
         saved.restore(training)
-        del saved  # its tensors are those of the training now
+        del saved  # its tensors were copied
     run(training)
     for part in parts[at + 1 :]:
         before, training = training, built(part)
         training.grow_from(before)
-        del before  # the full size needs the memory
+        del before  # the full size needs the memory, and compiled networks lie in cycles
+        gc.collect()
+        if distributed.rank() == 0:
+            save(training, work)
         run(training)
     return training
 

@@ -22,6 +22,9 @@ Discriminator = ProjectedDiscriminator | ScratchDiscriminator
 KINDS = {"fastgan": fastgan, "dfgan": dfgan}
 """Of generators, by the name that params give them."""
 
+SNAPSHOT_FORMAT = 2
+"""Raised where weights of a snapshot change their names or their meaning."""
+
 
 class TextToImage(nn.Module):
     """A text (token ids, or its frozen sentence vector) and z to an image: what a snapshot holds."""
