@@ -46,14 +46,18 @@ def test_the_full_size_begins_with_the_doubled_pictures(generator, doubled):
         assert now(z, c).shape == (4, 3, 32, 32)
         torch.testing.assert_close(now(z, c), doubled(before(z, c)))
     assert not torch.equal(full.networks.G(z, c), full.networks.G_ema.generator(z, c))
+    blocks = full.networks.G.blocks
+    assert [block.upsample for block in blocks] == [*[doubled] * (len(blocks) - 1), repeat_twice]
+    assert generator == "fastgan" or float(blocks[-1].gate) == 1.0
     words = torch.tensor([[2, 5, 3]])
     assert torch.equal(full.networks.text(words), half.networks.text(words))
     assert full.state is half.state and full.state.part == 1
 
 
-def test_the_finest_level_learns():
+@pytest.mark.parametrize("generator", ["fastgan", "dfgan"])
+def test_the_finest_level_learns(generator):
     """Its colours are zero at first, their gradient is not."""
-    params = settings(**GROWING)
+    params = settings(**GROWING, generator=generator)
     G = build_networks(params, 32, 32, 20, CPU).G
     G.grow_from(build_networks(at_half_size(params), 16, 16, 20, CPU).G)
     G(torch.randn(2, params.z_dim), torch.randn(2, params.text_dim)).square().sum().backward()

@@ -24,8 +24,9 @@ def test_a_preset_builds_its_networks(name, monkeypatch):
     loaded = params.load(PRESETS / f"{name}.yaml")
     for dataset in loaded.datasets.values():
         width, height = dataset.images.width, dataset.images.height
-        networks = build_networks(dataset.train, width, height, 300, torch.device("cpu"))
-        new_training(parts_of(dataset.train, width, height)[-1], networks)
+        for part in parts_of(dataset.train, width, height):
+            networks = build_networks(part.params, part.width, part.height, 300, torch.device("cpu"))
+            new_training(part, networks)
         for module in (networks.text, networks.G, networks.D):
             module.to(META)
         c = networks.text(torch.ones(2, dataset.pairs.max_tokens, dtype=torch.int64, device=META))

@@ -60,7 +60,7 @@ class FoldedConv(nn.Module):
         self.register_buffer("bias", torch.zeros(out_channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [N,Cin,H,W] -> [N,Cout,ceil(H/stride),ceil(W/stride)]
-        if self.kernel == 1:  # a matrix product of what lies side by side: nothing is packed anew at each call
+        if self.kernel == 1 and x.device.type == "cpu":  # a product of what lies side by side: weights need no packing
             y = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
             return F.relu6(y) if self.clip else y
         padding: int | tuple[int, int] = self.kernel // 2

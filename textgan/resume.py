@@ -10,6 +10,7 @@ from torch import Tensor
 
 from textgan import checkpoint
 from textgan.errors import UserError
+from textgan.micro_batches import is_out_of_memory
 from textgan.training import State, Training
 
 
@@ -26,6 +27,8 @@ class Saved:
         try:
             checkpoint.unpack(self.tensors, training.networks.modules(), {"D": training.D_opt, "G": training.G_opt})
         except (KeyError, IndexError, RuntimeError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise _of_others(self.place, error) from None
         training.state = self.state
 

@@ -34,7 +34,7 @@ from textgan.manifest import read_images
 from textgan.micro_batches import is_out_of_memory
 from textgan.networks.build import SNAPSHOT_FORMAT, build_networks
 from textgan.networks.text_encoder import MinilmEncoder
-from textgan.resume import last_saved, save
+from textgan.resume import last_saved
 from textgan.training import RealFeatures, Training, new_training
 from textgan.training_data import TrainingData, load_split
 
@@ -173,8 +173,6 @@ def _trained(
         training.grow_from(before)
         del before  # the full size needs the memory, and compiled networks lie in cycles
         gc.collect()
-        if distributed.rank() == 0:
-            save(training, work)
         run(training)
     return training
 

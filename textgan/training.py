@@ -89,7 +89,7 @@ def new_training(part: Part, networks: Networks) -> Training:
         G_opt=build_optimiser(params, networks.G.parameters(), params.g_lr),
         state=State(),
         D_weights=D_weights,
-        D_norms=[buffer for part in networks.D.modules() if is_spectral_norm(part) for buffer in part.buffers()],
+        D_norms=[buffer for module in networks.D.modules() if is_spectral_norm(module) for buffer in module.buffers()],
     )
 
 

@@ -46,7 +46,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N,Cin,H,W], [N,S] -> [N,Cout,2H,2W]
         y = self.upsample(self.widen(self.modulations[0](x, style)))
         y = self.refine(self.modulations[1](y, style))
-        return self.upsample(self.skip(x)) + (y if self.gate is None else self.gate * y)
+        return self.upsample(self.skip(x)) + (y if self.gate is None else self.gate.to(y.dtype) * y)
 
 
 class Generator(nn.Module):
@@ -72,8 +72,9 @@ class Generator(nn.Module):
         widths = widths_of(channels, max_channels, doublings)
         self.mapping = parts.mapping()
         self.seed = nn.Linear(parts.seed_dim, widths[0] * self.rows * self.columns)
-        # What a grown one adds to the doubled colours is what they lack, details: blending there would blur them.
-        finest = replace(parts, upsample=repeat_twice) if grown else parts
+        # What a grown one adds to the doubled colours is what they lack, details: blending there would blur them; and
+        # it is open at once, for it has less time than the others had.
+        finest = replace(parts, upsample=repeat_twice, gate=parts.gate and 1.0) if grown else parts
         kinds = [parts] * (doublings - 1) + [finest]
         self.blocks = nn.ModuleList(Block(*triple) for triple in zip(widths, widths[1:], kinds, strict=False))
         self.to_rgb = parts.to_rgb(widths[-1])
@@ -102,5 +103,3 @@ class Generator(nn.Module):
         self.coarse_rgb.load_state_dict(half.to_rgb.state_dict())
         for weight in self.to_rgb.conv.parameters():  # type: ignore[union-attr]
             weight.zero_()
-        if self.blocks[-1].gate is not None:  # open at once: it has less time than the others had
-            self.blocks[-1].gate.fill_(1.0)  # type: ignore[operator, union-attr]
