@@ -132,7 +132,7 @@ def test_seeds_are_lists_and_ranges():
 
 
 def test_snapshots_that_do_not_fit_are_refused(model, tmp_path):
-    """Another vocabulary, another architecture, or a missing file: the message names the file."""
+    """Another vocabulary, architecture or format, or a missing file: the message names the file."""
     for name, change, says in (
         (
             "vocabulary",
@@ -140,8 +140,9 @@ def test_snapshots_that_do_not_fit_are_refused(model, tmp_path):
             "vocabulary",
         ),
         ("architecture", lambda place: _edit(place, "g_channels", 4), "another architecture"),
-        ("resolution", lambda place: _edit_size(place, 64), "another architecture"),
-        ("size", lambda place: _edit_size(place, 100), "100x32 cannot be built"),
+        ("resolution", lambda place: _say(place, width=64), "another architecture"),
+        ("size", lambda place: _say(place, width=100), "100x32 cannot be built"),
+        ("format", lambda place: _say(place, format=1), "snapshot.json: format is 1; this version reads 2"),
         ("missing", lambda place: (place / "G_ema.safetensors").unlink(), "no such file"),
     ):
         shutil.copytree(model, tmp_path / name)
@@ -156,9 +157,9 @@ def _edit(place: Path, key: str, value: int) -> None:
     (place / "snapshot.json").write_text(json.dumps(info))
 
 
-def _edit_size(place: Path, width: int) -> None:
+def _say(place: Path, **changes: int) -> None:
     info = json.loads((place / "snapshot.json").read_text())
-    (place / "snapshot.json").write_text(json.dumps({**info, "width": width}))
+    (place / "snapshot.json").write_text(json.dumps({**info, **changes}))
 
 
 def test_without_texts_no_prompt_is_heard(tmp_path, monkeypatch):
